@@ -1,0 +1,61 @@
+"""Taut: variational inference for NumPyro models that says whether to believe it.
+
+`taut.fit(model, *data)` fits a posterior with nothing to choose. Names are imported when first used,
+so that `import taut` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taut._core.errors import InputError, MissingExtraError, TautError, UntrustedError
+    from taut.diagnostics.finding import Finding
+    from taut.fitting import fit, load
+    from taut.loop.verdict import Verdict
+    from taut.results.fit_result import Fit
+    from taut.targets.target import Target, from_log_density, target
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Finding": "taut.diagnostics.finding",
+    "Fit": "taut.results.fit_result",
+    "InputError": "taut._core.errors",
+    "MissingExtraError": "taut._core.errors",
+    "Target": "taut.targets.target",
+    "TautError": "taut._core.errors",
+    "UntrustedError": "taut._core.errors",
+    "Verdict": "taut.loop.verdict",
+    "fit": "taut.fitting",
+    "from_log_density": "taut.targets.target",
+    "load": "taut.fitting",
+    "target": "taut.targets.target",
+}
+
+__all__ = [
+    "Finding",
+    "Fit",
+    "InputError",
+    "MissingExtraError",
+    "Target",
+    "TautError",
+    "UntrustedError",
+    "Verdict",
+    "__version__",
+    "fit",
+    "from_log_density",
+    "load",
+    "target",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'taut' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

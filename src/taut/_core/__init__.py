@@ -1,0 +1,1 @@
+"""What every stage may import: errors, array helpers, host linear algebra."""

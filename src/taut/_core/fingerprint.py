@@ -1,0 +1,112 @@
+"""What a Python function depends on besides its arguments.
+
+A compiled program is kept for a model function and reused for new data. That is only right while
+nothing else the function reads has changed: a global constant edited in a notebook must not be
+served from an old program. The fingerprint covers closure cells, defaults and the globals that the
+function's code names, followed through plain functions. It is taken again after each run of the
+function, so that a function which changes what it reads (one that counts its calls, say) does not
+look changed by that.
+"""
+
+import functools
+import hashlib
+import types
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+_SCALARS = (int, float, complex, str, bytes, bool, type(None))
+
+
+class Identity:
+    """A hashable handle that keeps its object alive, so that an id is never reused."""
+
+    __slots__ = ("thing",)
+
+    def __init__(self, thing: Any):
+        self.thing = thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and self.thing is other.thing
+
+
+def identity(function: Callable) -> Hashable:
+    """Return a key that is the same for the same function, whatever it reads."""
+    if isinstance(function, types.MethodType):
+        return ("method", identity(function.__func__), Identity(function.__self__))
+    if isinstance(function, functools.partial):
+        bound = (*function.args, *function.keywords.values())
+        values = tuple(_describe(value, set()) for value in bound)
+        return ("partial", identity(function.func), tuple(function.keywords), values)
+    return Identity(function)
+
+
+def fingerprint(function: Callable) -> Hashable:
+    """Return a key that changes when what the function reads changes."""
+    return _describe(function, set())
+
+
+def array_key(array: np.ndarray) -> Hashable:
+    """Return a key of an array's contents."""
+    data = np.ascontiguousarray(array)
+    digest = hashlib.blake2b(data.tobytes(), digest_size=16).digest()
+    return (str(array.dtype), array.shape, digest)
+
+
+def _describe(thing: Any, seen: set[int]) -> Hashable:
+    if isinstance(thing, _SCALARS):
+        return (type(thing).__name__, repr(thing))
+    if id(thing) in seen:
+        return "seen"
+    if isinstance(thing, np.ndarray) and thing.dtype != object:
+        return array_key(thing)
+    seen.add(id(thing))
+    if isinstance(thing, types.FunctionType):
+        return _describe_function(thing, seen)
+    if isinstance(thing, types.MethodType):
+        return ("method", _describe(thing.__func__, seen), _describe(thing.__self__, seen))
+    if isinstance(thing, functools.partial):
+        parts = (thing.func, *thing.args, *(v for _, v in sorted(thing.keywords.items())))
+        return ("partial", tuple(thing.keywords), tuple(_describe(p, seen) for p in parts))
+    if isinstance(thing, (list, tuple)):
+        return (type(thing).__name__, tuple(_describe(item, seen) for item in thing))
+    if isinstance(thing, dict):
+        items = tuple((repr(k), _describe(v, seen)) for k, v in thing.items())
+        return ("dict", items)
+    return Identity(thing)
+
+
+def _describe_function(function: types.FunctionType, seen: set[int]) -> Hashable:
+    parts: list[Hashable] = [Identity(function.__code__)]
+    for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        parts.append(_describe(default, seen))
+    for cell in function.__closure__ or ():
+        try:
+            parts.append(_describe(cell.cell_contents, seen))
+        except ValueError:  # an empty cell: the name is not bound yet
+            parts.append("empty")
+    for name in _global_names(function.__code__):
+        value = function.__globals__.get(name)
+        if isinstance(value, types.ModuleType) or _is_library(value):
+            continue
+        parts.append((name, _describe(value, seen)))
+    return tuple(parts)
+
+
+def _global_names(code: types.CodeType) -> list[str]:
+    names = list(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names.extend(_global_names(constant))
+    return names
+
+
+def _is_library(value: Any) -> bool:
+    if hasattr(value, "dtype"):  # an array is data, whichever library made it
+        return False
+    module = getattr(value, "__module__", None) or ""
+    return module.split(".")[0] in {"jax", "jaxlib", "numpy", "numpyro", "scipy", "builtins"}

@@ -1,0 +1,42 @@
+"""The entry point: reads the command line, runs the command, returns an exit code."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from taut._core.errors import TautError
+from taut.cli.exit_code import ExitCode
+from taut.cli.parser import build_parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command `taut`.
+
+    Args:
+        argv: The arguments after the command's name; those of the process if left out.
+
+    Returns:
+        0 for a trusted or usable fit, 3 for one not to be trusted, 2 for bad input, 130 for Ctrl-C
+        before there was a result.
+    """
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return ExitCode.BAD_INPUT
+
+    from taut.cli.fit_command import run_fit
+
+    try:
+        return run_fit(options)
+    except TautError as error:
+        print(f"taut {options.command}: {error}", file=sys.stderr)
+        return ExitCode.BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"taut {options.command}: interrupted.", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has left (`taut fit ... | head`). Python would complain once more
+        # when it flushes stdout at exit, so stdout is pointed elsewhere first.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OUTPUT_CLOSED

@@ -1,0 +1,108 @@
+"""`taut fit`: a model and a file of data in, a posterior and its trust out."""
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from taut.cli.arguments import Arguments, match_arguments
+from taut.cli.exit_code import ExitCode
+from taut.cli.model_function import ModelFunction, load_model
+from taut.cli.read_table import read_table
+from taut.cli.record import plain, record_of
+from taut.cli.results_folder import (
+    check_free,
+    make_folder,
+    to_json,
+    write_plots,
+    write_results,
+)
+from taut.cli.settings import parse_settings
+from taut.cli.versions import all_versions
+
+
+def run_fit(options: argparse.Namespace) -> ExitCode:
+    """Run `taut fit` with the options read from the command line.
+
+    Everything that can be wrong with the input is looked at before the fit, the cheapest first.
+
+    Raises:
+        InputError: If the options, the data file, the model or the output folder must be changed.
+    """
+    folder = None if options.out is None else Path(options.out)
+    if folder is not None:
+        check_free(folder, options.force)
+    settings = parse_settings(options.settings)
+    table = read_table(options.data)
+    # What the model prints goes to stderr: stdout carries the result and nothing else.
+    with contextlib.redirect_stdout(sys.stderr):
+        model = load_model(options.model)
+    arguments = match_arguments(model.function, table, settings)
+    if folder is not None:
+        make_folder(folder)
+
+    remarks = _remarks(model, arguments)
+    if not options.quiet:
+        _tell(f"{model.label} with {_spelled(arguments)}, from {options.data}", *remarks)
+    with contextlib.redirect_stdout(sys.stderr):
+        fit = _fit(model, arguments, options)
+    record = record_of(fit) | {
+        "model": model.label,
+        "data": options.data,
+        "arguments": arguments.settings,
+        "remarks": remarks,
+        "seed": options.seed,
+        "versions": all_versions(),
+    }
+    _deliver(fit, record, folder, options)
+    return ExitCode.NOT_TRUSTED if fit.trust == "not trusted" else ExitCode.BELIEVABLE
+
+
+def _fit(model: ModelFunction, arguments: Arguments, options: argparse.Namespace) -> Any:
+    import taut
+
+    # Bound first, so that a model may have arguments called `seed` or `guide`.
+    target = taut.target(model.function, *arguments.positional, **arguments.named)
+    return taut.fit(
+        target,
+        guide=options.guide,
+        seed=options.seed,
+        budget=options.budget,
+        progress=not options.quiet,
+    )
+
+
+def _deliver(
+    fit: Any, record: dict[str, Any], folder: Path | None, options: argparse.Namespace
+) -> None:
+    """Write and print: what is precious first, what takes long last."""
+    files = []
+    if folder is not None:
+        files += write_results(fit, record, folder)
+    if not options.json:
+        print(fit, flush=True)
+    if folder is not None:
+        plots, skipped = write_plots(fit, folder)
+        files += plots
+        if not options.quiet:
+            _tell(f"wrote {', '.join(files)} into {folder}", *skipped)
+    if options.json:
+        extra = {"summary": plain(fit.summary()), "files": [str(folder / name) for name in files]}
+        print(to_json(record | extra), flush=True)
+
+
+def _remarks(model: ModelFunction, arguments: Arguments) -> list[str]:
+    taken = [f"took {model.label}, the only function that samples"] if model.guessed else []
+    return taken + list(arguments.remarks)
+
+
+def _spelled(arguments: Arguments) -> str:
+    return (
+        ", ".join(f"{name}={text}" for name, text in arguments.settings.items()) or "no arguments"
+    )
+
+
+def _tell(*sentences: str) -> None:
+    for sentence in sentences:
+        print(f"taut fit: {sentence}", file=sys.stderr, flush=True)

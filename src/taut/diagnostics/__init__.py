@@ -1,0 +1,1 @@
+"""Diagnostics: numbers about a fit and what they mean."""

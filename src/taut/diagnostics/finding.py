@@ -1,0 +1,26 @@
+"""A diagnostic's number, its threshold, what it means and what to do."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that was checked.
+
+    Attributes:
+        name: short name, such as "k-hat".
+        value: the number found; NaN where the check has none.
+        threshold: what it was compared with; NaN where there is none.
+        level: "good", "note", "doubt" (the draws had to be corrected) or "bad".
+        message: one or two sentences a scientist understands.
+        advice: what to try; empty when there is nothing to do.
+        reference: where the method comes from.
+    """
+
+    name: str
+    value: float
+    threshold: float
+    level: str
+    message: str
+    advice: str = ""
+    reference: str = ""

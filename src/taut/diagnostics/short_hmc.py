@@ -1,0 +1,227 @@
+"""Many short Hamiltonian Monte Carlo chains from a guide's draws.
+
+If the guide is right its draws are already stationary, and moving them changes nothing; how far the
+mean and spread of each parameter drift is a lower bound on the guide's error (Wang, Kucukelbir and
+Blei's idea of targeted accuracy diagnostics, TADDAA, 2023, arXiv 2302.12419). Run until the chains
+have forgotten where they started, the same chains give corrected draws.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float
+
+from taut.guides.guide import LatentGuide
+from taut.objectives.matched_elbo import Batch
+
+REFERENCE = "Wang and others (2023), Targeted accuracy diagnostics, arXiv 2302.12419"
+LEAPFROG = 6
+ROUND = 30
+KEPT = 10
+ACCEPTANCE, LEAST_ACCEPTANCE = 0.8, 0.4
+MOST_ROUNDS = 8
+JITTER = 0.3
+LARGEST_COVARIANCE = 256
+
+# What a settled round may still do: correlation across chains between its first and last states,
+# shift of a mean in sd, factor on a sd; each plus a multiple of 1 / sqrt(chains), its own noise.
+REMEMBERED, MOVED, WIDENED = 0.3, 0.06, 1.06
+
+
+@dataclasses.dataclass(frozen=True)
+class Chains:
+    """What the short chains did.
+
+    Attributes:
+        states: the kept states (kept, chains, dim), in the latent space.
+        log_p: their log densities (kept, chains).
+        mean_drift: (mean of kept states - guide's mean) / guide's sd, per coordinate.
+        sd_ratio: sd of kept states / guide's sd, per coordinate.
+        memory: largest correlation between the first and last states of the last round.
+        settled: the last round moved no mean and no spread and forgot its start.
+        rounds: how many rounds of 30 iterations were run.
+        acceptance: mean acceptance of the last round.
+    """
+
+    states: Float[np.ndarray, "kept chains dim"]
+    log_p: Float[np.ndarray, "kept chains"]
+    mean_drift: Float[np.ndarray, " dim"]
+    sd_ratio: Float[np.ndarray, " dim"]
+    memory: float
+    settled: bool
+    rounds: int
+    acceptance: float
+
+
+class ShortHmc:
+    """Moves chains in coordinates whitened by the guide, later by their own covariance.
+
+    Args:
+        batch: batched log density and gradient.
+        guide: what the chains start from.
+        chains: how many.
+        rng: source of noise.
+    """
+
+    def __init__(self, batch: Batch, guide: LatentGuide, chains: int, rng: np.random.Generator):
+        self._guide = guide
+        start = guide.transform(rng.standard_normal((chains, guide.noise_dim)))
+        self._walk = Walk(batch, start, _root(guide), rng)
+
+    def rounds(self, most: int = MOST_ROUNDS) -> Iterator[Chains]:
+        """Run rounds until the chains settle; yields the state of affairs after each."""
+        guide_mean, guide_sd = self._guide.mean(), self._guide.sd()
+        previous = (guide_mean, guide_sd)
+        for number in range(1, most + 1):
+            first, first_values = self._walk.position, self._walk.values
+            states, log_p, acceptance = self._walk.round()
+            flat = states.reshape(-1, states.shape[-1])
+            mean, sd = flat.mean(axis=0), flat.std(axis=0)
+            memory = _memory(first, self._walk.position, first_values, self._walk.values)
+            old_mean, old_sd = previous
+            moved = np.abs(mean - old_mean) / sd
+            change = np.maximum(sd / old_sd, old_sd / np.maximum(sd, 1e-300))
+            noise = 1.0 / np.sqrt(len(first))
+            settled = bool(
+                (moved < MOVED + 2.0 * noise).all()
+                and (change < WIDENED + 1.5 * noise).all()
+                and memory < REMEMBERED + 2.0 * noise
+                and acceptance > LEAST_ACCEPTANCE
+            )
+            yield Chains(
+                states,
+                log_p,
+                (mean - guide_mean) / guide_sd,
+                sd / guide_sd,
+                memory,
+                settled,
+                number,
+                acceptance,
+            )
+            if settled:
+                return
+            previous = (mean, sd)
+            self._walk.rewhiten(flat)
+
+
+class Walk:
+    """Hamiltonian Monte Carlo on many chains in lock step.
+
+    Args:
+        batch: batched log density and gradient.
+        start: where the chains are (chains, dim).
+        root: square root of the covariance to whiten by.
+        rng: source of noise.
+    """
+
+    def __init__(self, batch: Batch, start: np.ndarray, root: "_Root", rng: np.random.Generator):
+        self._batch = batch
+        self._rng = rng
+        self._root = root
+        self._step_size = 0.5
+        self.position = start
+        self.values, self._gradients = batch(start)
+
+    def round(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """Run 30 iterations, adapting in the first half; return the last ten and their densities."""
+        states, log_p, acceptances = [], [], []
+        for iteration in range(ROUND):
+            acceptance = self._iterate()
+            if iteration < ROUND // 2:
+                gain = 1.0 / (1.0 + 0.3 * iteration)
+                self._step_size *= float(np.exp(gain * (acceptance - ACCEPTANCE)))
+                self._step_size = min(max(self._step_size, 1e-3), 2.0)
+            if iteration >= ROUND - KEPT:
+                states.append(self.position)
+                log_p.append(self.values)
+                acceptances.append(acceptance)
+        return np.array(states), np.array(log_p), float(np.mean(acceptances))
+
+    def _iterate(self) -> float:
+        """Move every chain once; return the mean acceptance probability."""
+        root = self._root
+        size = self._step_size * self._rng.uniform(1.0 - JITTER, 1.0 + JITTER)
+        momentum = self._rng.standard_normal(self.position.shape)
+        before = self.values - 0.5 * (momentum**2).sum(axis=1)
+        position, gradients = self.position, self._gradients
+        values = self.values
+        momentum = momentum + 0.5 * size * root.pull(gradients)
+        for leap in range(LEAPFROG):
+            position = position + size * root.push(momentum)
+            values, gradients = self._batch(position)
+            last = leap == LEAPFROG - 1
+            momentum = momentum + (0.5 if last else 1.0) * size * root.pull(gradients)
+        after = values - 0.5 * (momentum**2).sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            probability = np.exp(np.minimum(after - before, 0.0))
+        probability = np.where(np.isfinite(probability), probability, 0.0)
+        accepted = self._rng.random(len(position)) < probability
+        self.position = np.where(accepted[:, None], position, self.position)
+        self.values = np.where(accepted, values, self.values)
+        self._gradients = np.where(accepted[:, None], gradients, self._gradients)
+        return float(probability.mean())
+
+    def rewhiten(self, flat: np.ndarray) -> None:
+        """Whiten by the covariance of given states (n, dim)."""
+        dim = flat.shape[1]
+        if dim > LARGEST_COVARIANCE:
+            self._root = _Root(flat.std(axis=0))
+            return
+        covariance = np.cov(flat.T).reshape(dim, dim)
+        jitter = 1e-9 * np.trace(covariance) / dim
+        try:
+            self._root = _Root(np.linalg.cholesky(covariance + jitter * np.eye(dim)))
+        except np.linalg.LinAlgError:
+            self._root = _Root(flat.std(axis=0))
+
+
+class _Root:
+    """A square root of a covariance, dense or diagonal."""
+
+    def __init__(self, root: np.ndarray):
+        self._root = root
+
+    def push(self, white: np.ndarray) -> np.ndarray:
+        """From whitened to latent coordinates (n, dim)."""
+        return white @ self._root.T if self._root.ndim == 2 else white * self._root
+
+    def pull(self, gradients: np.ndarray) -> np.ndarray:
+        """Gradients with respect to whitened coordinates (n, dim)."""
+        return gradients @ self._root if self._root.ndim == 2 else gradients * self._root
+
+
+def continue_chains(
+    batch: Batch, states: np.ndarray, wanted: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return at least `wanted` further states (n, dim) of chains that have settled.
+
+    Args:
+        batch: batched log density and gradient.
+        states: the chains' last kept states (kept, chains, dim).
+        wanted: how many draws are needed.
+        rng: source of noise.
+    """
+    flat = states.reshape(-1, states.shape[-1])
+    walk = Walk(batch, states[-1], _Root(flat.std(axis=0)), rng)
+    walk.rewhiten(flat)
+    kept: list[np.ndarray] = []
+    while sum(len(part) for part in kept) < wanted:
+        latest, _, _ = walk.round()
+        kept.append(latest.reshape(-1, states.shape[-1]))
+    return np.concatenate(kept)
+
+
+def _root(guide: LatentGuide) -> _Root:
+    return _Root(getattr(guide, "scale_tril", None) if guide.name == "full-rank" else guide.sd())
+
+
+def _memory(
+    first: np.ndarray, last: np.ndarray, first_values: np.ndarray, last_values: np.ndarray
+) -> float:
+    """Largest correlation across chains between where a round began and where it ended."""
+    begin = np.column_stack([first, first_values])
+    end = np.column_stack([last, last_values])
+    begin, end = begin - begin.mean(axis=0), end - end.mean(axis=0)
+    scale = np.sqrt((begin**2).sum(axis=0) * (end**2).sum(axis=0))
+    return float(np.abs((begin * end).sum(axis=0) / np.maximum(scale, 1e-300)).max())

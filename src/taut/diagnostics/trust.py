@@ -1,0 +1,234 @@
+"""From numbers to one word: can this fit be believed, and why.
+
+The word is about the draws that `sample` returns. "trusted": the guide itself agreed with every
+check. "usable": the guide was off, its draws were corrected, and the correction settled. "not
+trusted": a check failed in a way that correction cannot be relied on to mend.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from taut.diagnostics.finding import Finding
+from taut.diagnostics.psis import REFERENCE as PSIS_REFERENCE
+from taut.diagnostics.psis import Weights
+from taut.diagnostics.short_hmc import REFERENCE as HMC_REFERENCE
+from taut.diagnostics.short_hmc import Chains
+from taut.loop.verdict import Verdict
+
+# What a reader of a posterior would notice.
+MEAN_ERROR = 0.15
+SD_RATIO = 1.25
+
+# Beyond these the guide was so far off that the short chains may not have arrived either.
+LARGE_DRIFT = 0.5
+LARGE_RATIO = 2.0
+EXCELLENT_EFFICIENCY = 0.95
+ENOUGH_EFFICIENCY = 0.10
+NOT_NEEDED_EFFICIENCY = 0.90
+FEW_DRAWS = 100.0
+
+# An unfinished optimisation that is expected to lose less than this can still be corrected.
+CORRECTABLE_GAP = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Trust:
+    """The word and what decided it.
+
+    Attributes:
+        word: "trusted", "usable" or "not trusted".
+        findings: all checks, the deciding ones first.
+    """
+
+    word: str
+    findings: tuple[Finding, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Solutions:
+    """What the start search found.
+
+    Attributes:
+        starts: how many starts were tried.
+        means: latent means of the distinct solutions, best first (solutions, dim).
+        sds: their standard deviations (solutions, dim).
+        elbos: their ELBO estimates.
+    """
+
+    starts: int
+    means: Float[np.ndarray, "solutions dim"]
+    sds: Float[np.ndarray, "solutions dim"]
+    elbos: Float[np.ndarray, " solutions"]
+
+
+def judge(
+    verdict: Verdict,
+    weights: Weights | None,
+    chains: Chains | None,
+    solutions: Solutions,
+    coordinates: Sequence[str],
+    skipped: str = "",
+) -> Trust:
+    """Weigh all checks.
+
+    Args:
+        verdict: why the optimiser stopped.
+        weights: importance weights of the guide's draws; None if they were not computed.
+        chains: the short chains; None if they were skipped.
+        solutions: what the start search found.
+        coordinates: names of the latent coordinates.
+        skipped: why checks were skipped, one sentence.
+    """
+    findings = [_optimiser(verdict)]
+    if weights is not None:
+        findings.append(_weights(weights, chains))
+    if chains is not None:
+        findings.append(_drift(chains, coordinates))
+        findings.append(_settled(chains))
+    elif skipped:
+        findings.append(Finding("short HMC", np.nan, np.nan, "note", skipped))
+    findings.append(_modes(solutions, coordinates))
+
+    levels = {finding.level for finding in findings}
+    if weights is None:
+        word = "not trusted"
+    elif "bad" in levels:
+        word = "not trusted"
+    else:
+        word = "usable" if "doubt" in levels else "trusted"
+    order = {"bad": 0, "doubt": 1, "note": 3}
+    findings.sort(key=lambda finding: order.get(finding.level, 2))
+    findings.append(_caveat(solutions))
+    return Trust(word, tuple(findings))
+
+
+def draws_from(weights: Weights, chains: Chains | None) -> str:
+    """Return where corrected draws come from: "chains", "weights" or "guide"."""
+    if chains is not None and chains.settled:
+        return "chains"
+    if _weights_hold(weights):
+        return "weights"
+    return "guide"
+
+
+def _weights_hold(weights: Weights) -> bool:
+    tail_is_fine = weights.k_hat <= weights.k_threshold
+    return weights.effective >= FEW_DRAWS and (
+        tail_is_fine or weights.efficiency >= NOT_NEEDED_EFFICIENCY
+    )
+
+
+def _optimiser(verdict: Verdict) -> Finding:
+    if verdict.converged:
+        return Finding(
+            "optimiser", verdict.expected_gap, np.nan, "good", _sentence(verdict.message)
+        )
+    correctable = verdict.reason == "gradients" and verdict.expected_gap < CORRECTABLE_GAP
+    return Finding(
+        "optimiser",
+        verdict.expected_gap,
+        CORRECTABLE_GAP,
+        "doubt" if correctable else "bad",
+        _sentence(verdict.message),
+        "" if correctable else "give it a larger budget, or reparameterise the model",
+    )
+
+
+def _weights(weights: Weights, chains: Chains | None) -> Finding:
+    share = f"{100 * weights.efficiency:.0f} % of the guide's draws are effective"
+    if weights.k_hat <= weights.k_threshold or weights.efficiency >= NOT_NEEDED_EFFICIENCY:
+        level, text = "good", f"Importance weights are well behaved: {share}."
+    else:
+        level = "doubt"
+        text = f"The guide is a poor approximation in the tails: k-hat too high, {share}."
+    if weights.efficiency < ENOUGH_EFFICIENCY:
+        level = "doubt"
+        text = f"Few of the guide's draws count: {share}."
+    advice = ""
+    if level == "doubt" and (chains is None or not chains.settled):
+        # Nothing else has mended the draws.
+        usable = weights.k_hat <= weights.k_threshold and weights.effective >= FEW_DRAWS
+        level = "doubt" if usable else "bad"
+        advice = "" if usable else "reparameterise the model or compare with a NUTS run"
+    return Finding(
+        "k-hat", round(weights.k_hat, 2), weights.k_threshold, level, text, advice, PSIS_REFERENCE
+    )
+
+
+def _drift(chains: Chains, coordinates: Sequence[str]) -> Finding:
+    ratio = np.maximum(chains.sd_ratio, 1.0 / np.maximum(chains.sd_ratio, 1e-300))
+    drift = np.abs(chains.mean_drift)
+    worst_ratio, worst_drift = int(ratio.argmax()), int(drift.argmax())
+    moved = (
+        f"short HMC moved the mean of {coordinates[worst_drift]} by "
+        f"{chains.mean_drift[worst_drift]:+.2f} sd and the sd of {coordinates[worst_ratio]} by a "
+        f"factor {chains.sd_ratio[worst_ratio]:.2f}, the most of all"
+    )
+    value = float(chains.sd_ratio[worst_ratio])
+    if drift.max() > LARGE_DRIFT or ratio.max() > LARGE_RATIO:
+        return Finding(
+            "drift",
+            value,
+            LARGE_RATIO,
+            "bad",
+            f"The guide is far off: {moved}. Even the corrected draws may not have arrived.",
+            "reparameterise the model (a centred hierarchy non-centred, say) or run NUTS",
+            HMC_REFERENCE,
+        )
+    if drift.max() > MEAN_ERROR or ratio.max() > SD_RATIO:
+        text = f"The guide was off: {moved}. The returned draws are corrected."
+        return Finding("drift", value, SD_RATIO, "doubt", text, "", HMC_REFERENCE)
+    return Finding("drift", value, SD_RATIO, "good", _sentence(moved), "", HMC_REFERENCE)
+
+
+def _settled(chains: Chains) -> Finding:
+    if chains.settled:
+        text = f"The chains settled within {chains.rounds} round(s) and forgot where they began."
+        return Finding("settled", round(chains.memory, 2), np.nan, "good", text)
+    text = (
+        f"After {chains.rounds} rounds the short chains still move, or still remember where they "
+        f"began (correlation {chains.memory:.2f}): the draws are not yet the posterior's."
+    )
+    advice = "reparameterise the model or run NUTS"
+    return Finding("settled", round(chains.memory, 2), np.nan, "bad", text, advice, HMC_REFERENCE)
+
+
+def _modes(solutions: Solutions, coordinates: Sequence[str]) -> Finding:
+    found = len(solutions.elbos)
+    if found == 1:
+        text = f"All of the {solutions.starts} starts that count led to one solution."
+        return Finding("solutions", 1.0, np.nan, "good", text)
+    share = np.exp(solutions.elbos - solutions.elbos.max())
+    share = share / share.sum()
+    mean = share @ solutions.means
+    variance = share @ (solutions.sds**2 + (solutions.means - mean) ** 2)
+    shift = np.abs(mean - solutions.means[0]) / solutions.sds[0]
+    ratio = np.sqrt(variance) / solutions.sds[0]
+    shares = ", ".join(f"{s:.2g}" for s in share)
+    harmless = shift.max() < MEAN_ERROR and ratio.max() < SD_RATIO
+    text = (
+        f"{found} separate solutions, with shares of the mass of about {shares}; one Gaussian "
+        "holds the first only."
+    )
+    if harmless:
+        return Finding("solutions", float(found), 1.0, "note", text)
+    worst = coordinates[int(np.argmax(np.maximum(ratio, shift)))]
+    text += f" They differ most in {worst}."
+    advice = "break the symmetry with an ordering or a prior, or fit each solution by itself"
+    return Finding("solutions", float(found), 1.0, "bad", text, advice)
+
+
+def _caveat(solutions: Solutions) -> Finding:
+    found = len(solutions.elbos)
+    text = (
+        f"Checked from {solutions.starts} starts; solutions found: {found}. No check here can rule "
+        "out a mode that none of the starts reached."
+    )
+    return Finding("unseen modes", float(solutions.starts), np.nan, "note", text)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

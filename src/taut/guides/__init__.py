@@ -1,0 +1,1 @@
+"""Guides: the distributions that are fitted to a posterior."""

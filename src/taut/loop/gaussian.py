@@ -1,0 +1,121 @@
+"""From a target to a fitted Gaussian of the family asked for."""
+
+from typing import Any
+
+import numpy as np
+
+from taut.guides.full_rank import FullRankNormal
+from taut.guides.mean_field import MeanFieldNormal
+from taut.loop.basins import settle_basins
+from taut.loop.monitor import Monitor
+from taut.loop.stages import GaussianFit, Outcome, default_tolerance
+from taut.loop.starts import (
+    LARGEST_FULL_RANK,
+    Candidate,
+    default_starts,
+    draw_starts,
+    search,
+)
+from taut.objectives.full_rank import FullRankFamily
+from taut.objectives.low_rank import LowRankFamily, default_rank, widen
+from taut.objectives.matched_elbo import Evaluation, Family, evaluate
+from taut.objectives.mean_field import MeanFieldFamily
+
+FAMILIES: dict[str, type[Family]] = {
+    "full-rank": FullRankFamily,
+    "mean-field": MeanFieldFamily,
+    "low-rank": LowRankFamily,
+}
+
+# Draws that show a mean-field fit the directions it is too narrow in.
+WIDENING_DRAWS = 512
+
+
+class GaussianSearch:
+    """Start search, comparison of what it found, and the fit of the best.
+
+    Args:
+        name: a family, or "auto".
+        dim: number of latent coordinates.
+        monitor: the watched batch function.
+        resolution: relative rounding error of a log density.
+        start_rng: source of the starts.
+        fit_rng: source of the draws.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dim: int,
+        monitor: Monitor,
+        resolution: float,
+        start_rng: np.random.Generator,
+        fit_rng: np.random.Generator,
+    ):
+        if name == "auto":
+            name = "full-rank" if dim <= LARGEST_FULL_RANK else "low-rank"
+        self._name = name
+        self._dim = dim
+        self._monitor = monitor
+        self._resolution = resolution
+        self._start_rng = start_rng
+        self._fit_rng = fit_rng
+        self.starts = default_starts(dim)
+        self.settled_loss = np.inf
+        self.others: list[Evaluation] = []
+
+    def run(self) -> Outcome:
+        """Fit.
+
+        Raises:
+            NoFiniteStart: no start has a finite log density.
+            OutOfTime: the budget is spent; the monitor has the best so far.
+        """
+        starts = draw_starts(self._monitor, self._dim, self.starts, self._start_rng)
+        self.starts = len(starts)
+        candidates = search(self._monitor, starts, self._start_rng)
+        if self._name == "full-rank":
+            return self._fit(FullRankFamily(), [_with(c, _full(c.guide)) for c in candidates])
+        narrow = [_with(c, _diagonal(c.guide)) for c in candidates]
+        outcome = self._fit(MeanFieldFamily(), narrow)
+        if self._name == "mean-field" or not np.isfinite(outcome.guide.loc).all():
+            return outcome
+        family = MeanFieldFamily()
+        noise = family.noise(WIDENING_DRAWS, outcome.guide, self._fit_rng)
+        seen = evaluate(self._monitor, outcome.guide, noise)
+        return self._runner(LowRankFamily()).run(widen(seen, default_rank(self._dim)))
+
+    def _fit(self, family: Family, candidates: list[Candidate]) -> Outcome:
+        runner = self._runner(family)
+        found = settle_basins(runner, candidates, family.first_draws(self._dim))
+        if not found:
+            return runner.run(candidates[0].guide)
+        self.settled_loss, self.others = found[0].loss, found[1:]
+        return runner.run(found[0].guide)
+
+    def _runner(self, family: Family) -> GaussianFit:
+        return GaussianFit(
+            family,
+            self._monitor,
+            self._fit_rng,
+            self._resolution,
+            default_tolerance(self._dim),
+        )
+
+
+def _with(candidate: Candidate, guide: Any) -> Candidate:
+    return Candidate(candidate.path, candidate.elbo, guide)
+
+
+def _full(guide: Any) -> FullRankNormal:
+    if isinstance(guide, FullRankNormal):
+        return guide
+    return FullRankNormal(guide.loc, np.diag(guide.scale))
+
+
+def _diagonal(guide: Any) -> MeanFieldNormal:
+    if isinstance(guide, MeanFieldNormal):
+        return guide
+    # The best independent Gaussian has the conditional, not the marginal, standard deviations.
+    inverse = np.linalg.inv(guide.scale_tril)
+    return MeanFieldNormal(guide.loc, 1.0 / np.sqrt((inverse**2).sum(axis=0)))

@@ -1,0 +1,1 @@
+"""The result of a fit as users hold it, and its file."""

@@ -1,0 +1,363 @@
+"""What `taut.fit` returns."""
+
+import functools
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from taut._core.errors import InputError, UntrustedError, did_you_mean
+from taut._core.threads import single_blas_thread
+from taut.diagnostics.finding import Finding
+from taut.diagnostics.psis import scalar_k_hat, smooth
+from taut.diagnostics.short_hmc import KEPT, continue_chains
+from taut.guides.guide import LatentGuide
+from taut.loop.trace import Trace
+from taut.loop.verdict import Verdict
+from taut.posterior.draws import Draws
+from taut.posterior.pool import Pool, resample
+from taut.report.html import to_html
+from taut.report.names import scalar_names
+from taut.report.plots import Plots
+from taut.report.summary import Summary, summarise
+from taut.report.text import describe, describe_short
+from taut.results.record import Record
+from taut.targets.constrainer import Constrainer
+from taut.targets.oracle import Oracle
+from taut.targets.site_density import SiteDensity
+from taut.targets.target import Target
+
+LEVELS = ("not trusted", "usable", "trusted")
+
+NEEDS_MODEL = (
+    "this fit was loaded without its model, which {what} needs: load it as "
+    "taut.load(path, model, *args, **kwargs)"
+)
+
+
+class Fit:
+    """A fitted posterior: draws, moments, densities, and whether to believe them.
+
+    Draws and moments are in the model's own, constrained coordinates and come from one stored pool
+    of corrected draws.
+
+    Args:
+        record: the outcome as plain data.
+        target: what was fitted; None for a fit loaded without its model.
+    """
+
+    def __init__(self, record: Record, target: Target | None):
+        self._record = record
+        self._target = target
+
+    # What came out, and whether to believe it.
+
+    @property
+    def trust(self) -> str:
+        """The word: "trusted", "usable" (after correction) or "not trusted"."""
+        return self._record.trust
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Everything that was checked, the deciding findings first."""
+        return self._record.findings
+
+    @property
+    def verdict(self) -> Verdict:
+        """Why the optimiser stopped."""
+        return self._record.verdict
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the model was read, where that is not obvious."""
+        return self._record.notes
+
+    @property
+    def guide(self) -> LatentGuide:
+        """The fitted guide, a distribution on the latent space."""
+        return self._record.guide
+
+    @property
+    def guide_name(self) -> str:
+        """The guide's family, such as "full-rank"."""
+        return self._record.guide.name
+
+    @property
+    def dim(self) -> int:
+        """Number of latent coordinates."""
+        return self._record.guide.dim
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Names of the latent sites, in the model's order."""
+        return tuple(site.name for site in self._record.sites)
+
+    @property
+    def deterministics(self) -> tuple[str, ...]:
+        """Names of the deterministic values."""
+        return self._record.deterministics
+
+    @property
+    def trace(self) -> Trace:
+        """The record of the optimisation."""
+        return self._record.trace
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Wall time by phase, and in total."""
+        return self._record.seconds
+
+    @property
+    def gradients(self) -> int:
+        """Gradient evaluations, checks included."""
+        return self._record.gradients
+
+    @property
+    def seed(self) -> int:
+        """The seed of the fit."""
+        return self._record.seed
+
+    @property
+    def elbo(self) -> tuple[float, float]:
+        """The evidence lower bound in nats from fresh draws, and its standard error."""
+        weights = self._record.weights
+        return weights.elbo if weights else (float("nan"), float("nan"))
+
+    @property
+    def log_evidence(self) -> tuple[float, float]:
+        """The importance estimate of the log evidence in nats, and its standard error."""
+        weights = self._record.weights
+        return weights.log_evidence if weights else (float("nan"), float("nan"))
+
+    @property
+    def k_hat(self) -> float:
+        """Pareto k-hat of the importance weights; below 0.7 they can be relied on."""
+        weights = self._record.weights
+        return weights.k_hat if weights else float("nan")
+
+    def require(self, level: str = "usable") -> "Fit":
+        """Return the fit, or raise if it is less trustworthy than `level`.
+
+        Raises:
+            UntrustedError: with the findings that decided.
+        """
+        if level not in LEVELS:
+            raise InputError(f"unknown level {level!r}; levels: {', '.join(LEVELS)}")
+        if LEVELS.index(self.trust) < LEVELS.index(level):
+            why = " ".join(f.message for f in self.findings if f.level in ("bad", "doubt"))
+            raise UntrustedError(f"the fit is {self.trust!r}, {level!r} was required. {why}")
+        return self
+
+    # Draws.
+
+    @property
+    def pool(self) -> Mapping[str, np.ndarray]:
+        """All stored draws by name, each with a leading axis of draws."""
+        return self._record.pool.values
+
+    def sample(
+        self, n: int = 4000, seed: int = 0, corrected: bool = True
+    ) -> dict[str, Float[np.ndarray, "n ..."]]:
+        """Return posterior draws in the model's own coordinates, deterministic sites included.
+
+        Args:
+            n: how many draws.
+            seed: which of the draws.
+            corrected: False gives the guide's own draws, before any correction.
+
+        Raises:
+            InputError: more draws than the file holds, for a fit loaded without its model.
+        """
+        if n < 1:
+            raise InputError(f"n must be at least 1; got {n}")
+        rng = np.random.default_rng([self.seed, seed])
+        if not corrected:
+            noise = rng.standard_normal((n, self.guide.noise_dim))
+            return self._ordered(self._constrain(self.guide.transform(noise), "corrected=False"))
+        pool = self._record.pool
+        if n <= len(pool):
+            return self._ordered(pool.take(n, rng))
+        extra = self._constrain(self._more(n - len(pool), rng), f"more than {len(pool)} draws")
+        joined = {k: np.concatenate([pool.values[k], extra[k]])[:n] for k in pool.values}
+        return self._ordered(joined)
+
+    def draws(self, n: int = 4000, seed: int = 0) -> Draws:
+        """Return the guide's own draws of the latent vector with log p and log q.
+
+        Raises:
+            InputError: for a fit loaded without its model.
+        """
+        rng = np.random.default_rng([self.seed, seed])
+        z = self.guide.transform(rng.standard_normal((n, self.guide.noise_dim)))
+        log_p, _ = self._oracle("draws()")(z)
+        return Draws(z, log_p, self.guide.log_prob(z))
+
+    def log_prob(self, sites: Mapping[str, Any]) -> Float[np.ndarray, "..."]:
+        """Return the guide's log density at site values, in the model's own coordinates.
+
+        Args:
+            sites: a value for every latent site, or arrays of values with one leading axis.
+
+        Raises:
+            InputError: a site is missing, unknown or of the wrong shape.
+        """
+        target = self._require_target("log_prob()")
+        z, jacobian, single = SiteDensity(target)(sites)
+        log_q = self.guide.log_prob(z) - jacobian
+        return log_q[0] if single else log_q
+
+    # Moments.
+
+    def mean(self, name: str) -> Any:
+        """Return the posterior mean of a site: a float, or an array of the site's shape."""
+        return _plain(self._values(name).mean(axis=0))
+
+    def sd(self, name: str) -> Any:
+        """Return the posterior standard deviation of a site."""
+        return _plain(self._values(name).std(axis=0, ddof=1))
+
+    def covariance(self, *names: str) -> Float[np.ndarray, "scalars scalars"]:
+        """Return the covariance of the named sites' scalars, in the model's own coordinates.
+
+        Sites follow in the order given, each flattened; without names, all latent sites.
+        """
+        return np.atleast_2d(np.cov(self._columns(names).T))
+
+    def correlation(self, *names: str) -> Float[np.ndarray, "scalars scalars"]:
+        """Return the correlation of the named sites' scalars; see `covariance`."""
+        return np.atleast_2d(np.corrcoef(self._columns(names).T))
+
+    def summary(self) -> Summary:
+        """Return mean, sd, quantiles, Monte Carlo error, effective draws and k-hat per scalar.
+
+        The k-hat of a scalar is the Pareto shape of value times weight among the guide's draws:
+        how hard that scalar's mean is for the guide. It needs the model; "nan" without it.
+        """
+        return self._summary
+
+    @functools.cached_property
+    def _summary(self) -> Summary:
+        names = (*self.sites, *self.deterministics)
+        pool = self._record.pool
+        effective: dict[str, float] = {}
+        for name in names:
+            counts = np.atleast_1d(pool.effective(name)).reshape(-1)
+            labels = scalar_names(name, pool.values[name].shape[1:])
+            effective.update(zip(labels, counts.tolist(), strict=True))
+        return summarise(
+            {name: pool.values[name] for name in names}, names, self._k_hats(), effective
+        )
+
+    # Pictures, files, other libraries.
+
+    @functools.cached_property
+    def plot(self) -> Plots:
+        """Plots: `plot.loss()`, `plot.corner()`, `plot.marginals()`; each returns its figure."""
+        return Plots(self)
+
+    def to_arviz(
+        self, dims: dict[str, list[str]] | None = None, coords: dict[str, Any] | None = None
+    ) -> Any:
+        """Return an ArviZ tree: posterior, sample_stats and observed_data.
+
+        Args:
+            dims: names of the axes, by site; by default those of the model's plates.
+            coords: coordinate values, by axis name.
+        """
+        from taut.report.arviz import to_arviz
+
+        record = self._record
+        found = {s.name: list(s.dims) for s in record.sites if s.shape and all(s.dims)}
+        stats = {"lp": record.pool.log_p, "log_q": self.guide.log_prob(record.pool.z)}
+        attributes = {
+            "trust": self.trust,
+            "guide": self.guide_name,
+            "seed": self.seed,
+            "draws_from": record.pool.source,
+            **{f"{k}_version": v for k, v in record.versions.items()},
+        }
+        posterior = {name: record.pool.values[name] for name in (*self.sites, *self.deterministics)}
+        return to_arviz(
+            posterior, stats, record.observed, attributes, {**found, **(dims or {})}, coords
+        )
+
+    def save(self, path: str | PathLike) -> None:
+        """Write the fit to one .npz file of arrays and JSON, without pickle; see `taut.load`."""
+        from taut.results.archive import save
+
+        save(self._record, path)
+
+    def __str__(self) -> str:
+        return describe(self)
+
+    def __repr__(self) -> str:
+        return describe_short(self)
+
+    def _repr_html_(self) -> str:
+        return to_html(self)
+
+    # Inside.
+
+    def _values(self, name: str) -> np.ndarray:
+        known = self._record.pool.values
+        if name not in known:
+            raise InputError(
+                f"the fit has no site {name!r}{did_you_mean(name, known)}; it has: "
+                f"{', '.join(known)}"
+            )
+        return np.asarray(known[name], float)
+
+    def _columns(self, names: tuple[str, ...]) -> np.ndarray:
+        for name in names:
+            self._values(name)
+        return self._record.pool.flat(names or self.sites)
+
+    def _ordered(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: values[name] for name in (*self.sites, *self.deterministics)}
+
+    def _require_target(self, what: str) -> Target:
+        if self._target is None:
+            raise InputError(NEEDS_MODEL.format(what=what))
+        return self._target
+
+    def _oracle(self, what: str) -> Oracle:
+        return Oracle(self._require_target(what))
+
+    def _constrain(self, z: np.ndarray, what: str) -> dict[str, np.ndarray]:
+        return Constrainer(self._require_target(what))(z)
+
+    def _more(self, wanted: int, rng: np.random.Generator) -> np.ndarray:
+        pool: Pool = self._record.pool
+        oracle = self._oracle(f"more than {len(pool)} draws")
+        with single_blas_thread():
+            if pool.source == "chains":
+                states = pool.z.reshape(KEPT, pool.chains, -1)
+                return continue_chains(oracle, states, wanted, rng)
+            count = wanted if pool.source == "guide" else 4 * wanted
+            z = self.guide.transform(rng.standard_normal((count, self.guide.noise_dim)))
+            if pool.source == "guide":
+                return z
+            log_p, _ = oracle(z)
+            log_weights, _ = smooth(log_p - self.guide.log_prob(z))
+            return z[resample(log_weights, wanted, rng)]
+
+    def _k_hats(self) -> dict[str, float] | None:
+        record = self._record
+        if record.weighed is None or self._target is None:
+            return None
+        values = Constrainer(self._target)(record.weighed.z)
+        ratios = record.weighed.log_ratios
+        found: dict[str, float] = {}
+        for name, value in values.items():
+            columns = np.asarray(value, float).reshape(len(ratios), -1)
+            for label, column in zip(
+                scalar_names(name, value.shape[1:]), columns.T, strict=True
+            ):
+                found[label] = scalar_k_hat(column, ratios)
+        return found
+
+
+def _plain(value: np.ndarray) -> Any:
+    return float(value) if np.ndim(value) == 0 else value

@@ -1,0 +1,182 @@
+"""A model's arguments, split into data that may change and values that must be concrete.
+
+Arrays and Python floats are *leaves*: they enter compiled programs as inputs, so new data of the
+same shapes compiles nothing. Everything else (strings, flags, Python integers, functions) is
+*static*: part of the program's identity. A model may also need an array to be concrete, as in
+`len(np.unique(index))`; such arguments are found when the model is traced and join the static ones.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from taut._core.errors import InputError, did_you_mean
+from taut._core.fingerprint import Identity, array_key
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Arguments bound to a model, flattened.
+
+    Attributes:
+        names: where each flattened value came from, such as "x" or "data['y'][0]".
+        values: the flattened values; leaves are NumPy or JAX arrays.
+        is_leaf: which of them are data leaves.
+        structure: rebuilds (args, kwargs) from the values.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[Any, ...]
+    is_leaf: tuple[bool, ...]
+    structure: Any
+
+    @property
+    def leaves(self) -> tuple[Any, ...]:
+        """The data leaves, in order."""
+        return tuple(v for v, leaf in zip(self.values, self.is_leaf, strict=True) if leaf)
+
+    @property
+    def leaf_names(self) -> tuple[str, ...]:
+        """The name of each data leaf."""
+        return tuple(n for n, leaf in zip(self.names, self.is_leaf, strict=True) if leaf)
+
+    def rebuild(self, leaves: Iterable[Any]) -> tuple[tuple, dict]:
+        """Return (args, kwargs) with these leaves in place of the data."""
+        incoming = iter(leaves)
+        values = [
+            next(incoming) if leaf else v for v, leaf in zip(self.values, self.is_leaf, strict=True)
+        ]
+        return jax.tree_util.tree_unflatten(self.structure, values)
+
+    def hold_static(self, names: Iterable[str]) -> "Arguments":
+        """Return the same arguments with the named leaves held concrete."""
+        held = set(names)
+        flags = tuple(
+            leaf and n not in held for n, leaf in zip(self.names, self.is_leaf, strict=True)
+        )
+        return dataclasses.replace(self, is_leaf=flags)
+
+    def without_data(self) -> "Arguments":
+        """Return the structure alone, so that keeping it does not keep the data in memory."""
+        values = tuple(
+            None if leaf else v for v, leaf in zip(self.values, self.is_leaf, strict=True)
+        )
+        return dataclasses.replace(self, values=values)
+
+    def key(self) -> Hashable:
+        """Return what a compiled program depends on: structure, static values, leaf shapes."""
+        parts = []
+        for value, leaf in zip(self.values, self.is_leaf, strict=True):
+            if leaf:
+                parts.append((np.shape(value), str(jax.dtypes.canonicalize_dtype(value.dtype))))
+            else:
+                parts.append(_static_key(value))
+        return (self.structure, self.is_leaf, tuple(parts))
+
+
+def bind_arguments(model: Callable, args: tuple, kwargs: dict) -> Arguments:
+    """Check that a model takes these arguments and flatten them.
+
+    Raises:
+        InputError: an argument the model does not take, or a required one that is missing.
+    """
+    _check_signature(model, args, kwargs)
+    args, kwargs = jax.tree_util.tree_map(
+        _as_value, (args, kwargs), is_leaf=lambda v: _is_number_list(v) or _is_table_column(v)
+    )
+    flat, structure = jax.tree_util.tree_flatten_with_path((args, kwargs), is_leaf=lambda v: v is None)
+    structure = jax.tree_util.tree_structure((args, kwargs), is_leaf=lambda v: v is None)
+    positions = _positional_names(model)
+    names = tuple(_name(path, positions) for path, _ in flat)
+    values = tuple(value for _, value in flat)
+    return Arguments(names, values, tuple(_is_data(v) for v in values), structure)
+
+
+def _check_signature(model: Callable, args: tuple, kwargs: dict) -> None:
+    try:
+        signature = inspect.signature(model)
+    except (TypeError, ValueError):  # a callable without a readable signature
+        return
+    try:
+        signature.bind(*args, **kwargs)
+        return
+    except TypeError as error:
+        reason = str(error)
+    label = getattr(model, "__name__", type(model).__name__)
+    parameters = signature.parameters
+    problems = []
+    for name in kwargs:
+        if name not in parameters:
+            problems.append(
+                f"the model takes no argument {name!r}{did_you_mean(name, parameters)}; "
+                f"its signature is {label}{signature}"
+            )
+    if not problems:
+        problems.append(f"the model cannot be called so: {reason}; its signature is {label}{signature}")
+    raise InputError(problems)
+
+
+def _positional_names(model: Callable) -> list[str]:
+    try:
+        parameters = inspect.signature(model).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.kind in kinds]
+
+
+def _name(path: tuple, positions: list[str]) -> str:
+    # path[0] chooses args or kwargs, path[1] the argument, the rest is inside it.
+    index = path[1].idx if path[0].idx == 0 else None
+    if index is None:
+        head = path[1].key
+    else:
+        head = positions[index] if index < len(positions) else f"argument {index + 1}"
+    return head + jax.tree_util.keystr(path[2:])
+
+
+def _is_number_list(value: Any) -> bool:
+    # [1.0, 2.0] is data written by hand; a tuple of integers may be a shape, so it is left alone.
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(v, (int, float, np.number)) or _is_number_list(v) for v in value)
+
+
+def _is_table_column(value: Any) -> bool:
+    # pandas, polars and xarray columns, without importing any of them.
+    return hasattr(value, "__array__") and not isinstance(value, (np.ndarray, np.generic, jax.Array))
+
+
+def _as_value(value: Any) -> Any:
+    if _is_number_list(value):
+        try:
+            return np.asarray(value)
+        except ValueError:
+            return value
+    if _is_table_column(value):
+        return np.asarray(value)
+    if isinstance(value, (float, np.floating)):
+        return np.asarray(value)
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, np.bool_):
+        return bool(value)
+    return value
+
+
+def _is_data(value: Any) -> bool:
+    if not isinstance(value, (np.ndarray, jax.Array)):
+        return False
+    return jax.dtypes.issubdtype(value.dtype, np.number) or value.dtype == np.bool_
+
+
+def _static_key(value: Any) -> Hashable:
+    if isinstance(value, (np.ndarray, jax.Array)) and value.dtype != object:
+        return array_key(np.asarray(value))
+    if isinstance(value, (int, float, complex, str, bytes, bool, type(None))):
+        return (type(value).__name__, value)
+    return Identity(value)

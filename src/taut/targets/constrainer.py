@@ -1,0 +1,59 @@
+"""From latent vectors to a model's named values, in batches of one compiled shape."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from taut.targets.oracle import compiler_options
+from taut.targets.program import floating_dtype
+from taut.targets.target import Target
+
+ROWS, SMALL_ROWS = 1024, 64
+
+# Deterministic values are often as large as the data: beyond this many numbers, fewer rows at once.
+LARGE_VALUES = 4096
+
+
+class Constrainer:
+    """Maps latent vectors to sites and deterministic values; compiled once per program.
+
+    Args:
+        target: whose values to make.
+    """
+
+    def __init__(self, target: Target):
+        program = target.program
+        self._data = jax.device_put(tuple(target.data))
+        self._dtype = floating_dtype()
+        if program.constrainer is None:
+            program.constrainer = _compile(target)
+        self._rows, self._run = program.constrainer
+
+    def __call__(self, z: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the values at `z` (n, dim), each with a leading axis of length n."""
+        rows = z.astype(self._dtype)
+        pieces = []
+        for start in range(0, len(rows), self._rows):
+            part = rows[start : start + self._rows]
+            count = len(part)
+            if count < self._rows:
+                padding = np.broadcast_to(part[:1], (self._rows - count, part.shape[1]))
+                part = np.concatenate([part, padding])
+            values = self._run(part, self._data)
+            pieces.append({name: np.asarray(value)[:count] for name, value in values.items()})
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _compile(target: Target) -> tuple[int, Any]:
+    program = target.program
+    largest = max([program.dim, *(int(np.size(leaf)) for leaf in target.data)])
+    rows = SMALL_ROWS if largest > LARGE_VALUES else ROWS
+    shape = jax.ShapeDtypeStruct((rows, program.dim), floating_dtype())
+
+    def constrain(z, data):
+        return jax.vmap(lambda point: program.constrain(data, point))(z)
+
+    lowered = jax.jit(constrain).lower(shape, tuple(target.data))
+    program.mark_traced()
+    return rows, lowered.compile(compiler_options=compiler_options())

@@ -1,0 +1,61 @@
+"""Which site makes a log density infinite or NaN, and at which value."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from taut._core.errors import first_few
+
+
+def site_log_prob(site: dict) -> Any:
+    """Return the log probability of a traced sample site, scaled as the model says."""
+    if site["intermediates"]:
+        log_prob = site["fn"].log_prob(site["value"], site["intermediates"])
+    else:
+        log_prob = site["fn"].log_prob(site["value"])
+    return log_prob if site["scale"] is None else site["scale"] * log_prob
+
+
+def explain_sites(trace: dict) -> list[str]:
+    """Return a sentence for each site of a concrete trace whose log probability is not finite."""
+    sentences = []
+    for name, site in trace.items():
+        if site["type"] != "sample":
+            continue
+        log_prob = np.atleast_1d(np.asarray(site_log_prob(site)))
+        bad = np.argwhere(~np.isfinite(log_prob))
+        if len(bad) == 0:
+            continue
+        kind = "observed site" if site["is_observed"] else "site"
+        if type(site["fn"]).__name__ == "Unit":
+            kind = "factor"
+        where = first_few([tuple(int(i) for i in row) for row in bad], 3)
+        value = _pick(site["value"], bad[0], log_prob.shape)
+        sentences.append(
+            f"{kind} {name!r}: log probability {log_prob[tuple(bad[0])]} in {len(bad)} of "
+            f"{log_prob.size} entries (first at {where})"
+            + ("" if kind == "factor" else f"; value there {value}")
+            + _arguments(site["fn"], bad[0], log_prob.shape)
+        )
+    return sentences
+
+
+def _arguments(fn: Any, index: np.ndarray, shape: tuple[int, ...]) -> str:
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    parts = []
+    for name in getattr(fn, "arg_constraints", {}):
+        value = fn.__dict__.get(name)
+        if isinstance(value, (float, int, np.ndarray, jax.Array)):
+            parts.append(f"{name} {_pick(value, index, shape)}")
+    return f", {type(fn).__name__} with {', '.join(parts)}" if parts else ""
+
+
+def _pick(value: Any, index: np.ndarray, shape: tuple[int, ...]) -> str:
+    array = np.asarray(value)
+    try:
+        array = np.broadcast_to(array, shape)[tuple(index)]
+    except ValueError:
+        array = array.reshape(-1)[:4]
+    return f"{float(array):.6g}" if np.ndim(array) == 0 else str(array)

@@ -1,0 +1,27 @@
+"""Where in the user's own code an exception came from."""
+
+import linecache
+import os
+import sysconfig
+import traceback
+
+_LIBRARIES = tuple(
+    {os.path.realpath(sysconfig.get_paths()[k]) for k in ("purelib", "platlib", "stdlib")}
+)
+_OURS = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+
+def model_location(error: BaseException) -> str:
+    """Return ' at file:line (`code`)' for the innermost frame that is not a library's, or ''."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not os.path.realpath(frame.filename).startswith((*_LIBRARIES, _OURS))
+        and "site-packages" not in frame.filename
+    ]
+    if not frames:
+        return ""
+    frame = frames[-1]
+    code = (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()
+    shown = f" (`{code}`)" if code else ""
+    return f" at {os.path.basename(frame.filename)}:{frame.lineno}{shown}"

@@ -1,0 +1,152 @@
+"""A NumPyro model as a log density on R^dim.
+
+The model is run once to discover its sites and once per compiled function. Each latent value is
+made where the model samples it, by the bijection to the support found there, so a support may
+depend on other latents. The logarithms of the Jacobians are added unscaled and unmasked: `scale`
+and `mask` change the model's density, not the change of variables.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+from numpyro import handlers
+from numpyro.distributions import biject_to, constraints
+from numpyro.primitives import Messenger
+
+from taut.targets.arguments import Arguments
+from taut.targets.diagnosis import explain_sites, site_log_prob
+from taut.targets.program import Program, Site
+from taut.targets.validation import ObservedCheck
+
+
+class ModelProgram(Program):
+    """The program of a NumPyro model for arguments of one structure.
+
+    Args:
+        model: the user's function.
+        arguments: its arguments; only their structure and static values are kept.
+        sites: the latents, in the model's order.
+        deterministics: names of the deterministic sites worth reporting.
+        notes: what the user should know about how the model was read.
+        checks: what new data must satisfy.
+    """
+
+    def __init__(
+        self,
+        model: Callable,
+        arguments: Arguments,
+        sites: tuple[Site, ...],
+        deterministics: tuple[str, ...],
+        notes: tuple[str, ...],
+        checks: tuple[ObservedCheck, ...],
+    ):
+        self.function = model
+        self.arguments = arguments.without_data()
+        self.sites = sites
+        self.deterministics = deterministics
+        self.notes = notes
+        self.checks = checks
+        self._by_name = {site.name: site for site in sites}
+
+    def log_density(self, leaves: Sequence[Any], z: Any) -> Any:
+        """Log density at one latent vector (dim,), Jacobian terms included; a scalar."""
+        jacobians: list[Any] = []
+        trace = self._run(leaves, self._transport(z, jacobians))
+        total = sum(jacobians, start=jnp.zeros((), z.dtype))
+        for site in trace.values():
+            if site["type"] == "sample":
+                total = total + jnp.sum(site_log_prob(site))
+        return total
+
+    def constrain(self, leaves: Sequence[Any], z: Any) -> dict[str, Any]:
+        """Sites and deterministic values at one latent vector (dim,)."""
+        trace = self._run(leaves, self._transport(z, []))
+        names = (*(site.name for site in self.sites), *self.deterministics)
+        return {name: trace[name]["value"] for name in names}
+
+    def unconstrain(self, leaves: Sequence[Any], values: dict[str, Any]) -> tuple[Any, Any]:
+        """Latent vector (dim,) of given site values, and log|det d values / d z|."""
+        trace = self._run(leaves, lambda site: values.get(site["name"]))
+        parts, total = [], 0.0
+        for site in self.sites:
+            bijection = biject_to(trace[site.name]["fn"].support)
+            value = jnp.asarray(values[site.name])
+            latent = bijection.inv(value)
+            total = total + jnp.sum(bijection.log_abs_det_jacobian(latent, value))
+            parts.append(jnp.reshape(latent, -1))
+        return jnp.concatenate(parts), total
+
+    def log_joint(self, leaves: Sequence[Any], values: dict[str, Any]) -> Any:
+        """Log joint density in the model's own coordinates, without Jacobian terms."""
+        trace = self._run(leaves, lambda site: values.get(site["name"]))
+        parts = [jnp.sum(site_log_prob(s)) for s in trace.values() if s["type"] == "sample"]
+        return sum(parts, start=jnp.zeros(()))
+
+    def diagnose(self, leaves: Sequence[Any], z: np.ndarray) -> list[str]:
+        """Say which sites have a log probability that is not finite at a latent vector."""
+        trace = self._run(leaves, self._transport(jnp.asarray(z), []))
+        return explain_sites(trace)
+
+    def observed(self, leaves: Sequence[Any]) -> dict[str, Any]:
+        """Return the data of observed sites that are arguments as they were given, by site."""
+        return {check.site: np.asarray(check.data(leaves)) for check in self.checks}
+
+    def _run(self, leaves: Sequence[Any], substitute: Callable[[dict], Any]) -> dict:
+        args, kwargs = self.arguments.rebuild(leaves)
+        model = handlers.substitute(self.function, substitute_fn=_latents_only(substitute))
+        # Only a model that draws keys of its own uses this seed: no latent is ever sampled.
+        model = handlers.seed(WholePlates(model), rng_seed=0)
+        return handlers.trace(model).get_trace(*args, **kwargs)
+
+    def _transport(self, z: Any, jacobians: list[Any]) -> Callable[[dict], Any]:
+        def transport(message: dict) -> Any:
+            site = self._by_name.get(message["name"])
+            if site is None:
+                return None
+            bijection = biject_to(message["fn"].support)
+            latent = site.take(z)
+            step = message["infer"].get("_scan_current_index")
+            inside_scan = step is not None
+            if inside_scan:
+                latent = latent[step]
+            value = bijection(latent)
+            if not is_real(message["fn"].support):
+                jacobian = jnp.sum(bijection.log_abs_det_jacobian(latent, value))
+                if inside_scan:  # the scan's body must hand its own terms out
+                    numpyro.factor(f"_{site.name}_jacobian", jacobian)
+                else:
+                    jacobians.append(jacobian)
+            return value
+
+        return transport
+
+
+class WholePlates(Messenger):
+    """Runs a model with every subsampled plate at its full size."""
+
+    def process_message(self, msg: dict) -> None:
+        """Replace a plate's random subsample by all of its indices."""
+        if msg["type"] == "plate" and msg["value"] is None:
+            size, _ = msg["args"]
+            msg["args"] = (size, size)
+            msg["taut_whole"] = True  # remembered in the trace, for the fit's notes
+            msg["value"] = jnp.arange(size)
+
+
+def is_real(support: Any) -> bool:
+    """Whether a support is all of R^n, so that its bijection is the identity."""
+    base = getattr(support, "base_constraint", support)
+    return base is constraints.real
+
+
+def _latents_only(substitute: Callable[[dict], Any]) -> Callable[[dict], Any]:
+    def choose(message: dict) -> Any:
+        if message["type"] != "sample" or message["is_observed"]:
+            return None
+        return substitute(message)
+
+    return choose

@@ -1,0 +1,137 @@
+"""The one compiled function of a fit: log density and gradient for a batch of latent vectors.
+
+Compiling is the cost of small models, so there is one executable of one batch shape and everything
+uses it: start search, fit, importance weights and the short HMC. Larger batches are looped over,
+smaller ones padded. XLA's full optimisation takes three times longer to compile than the level
+chosen here, for calls that are no faster.
+"""
+
+import math
+import time
+from typing import Any
+
+import jax
+import jax.extend
+import numpy as np
+
+from taut._core.errors import InputError
+from taut.targets.cost import count_operations
+from taut.targets.program import Program, floating_dtype
+from taut.targets.target import Target
+
+# Rows of the compiled batch by the work of one row, in elements computed. Calls of cheap models cost
+# little more than their dispatch, so many rows are nearly free; rows of expensive ones are not.
+BATCH_BY_WORK = ((2e4, 256), (2e5, 64), (math.inf, 16))
+ACCELERATOR_BATCH = 1024
+
+_CPU_OPTIONS: dict[str, Any] = {
+    "xla_backend_optimization_level": 1,
+    "xla_cpu_use_fusion_emitters": False,
+}
+
+
+class Executable:
+    """The compiled batch function of a program, made once.
+
+    Attributes:
+        batch: rows of the compiled shape.
+        work: elements computed for one row, counted from the traced function.
+        seconds: what tracing and compiling took.
+    """
+
+    def __init__(self, program: Program, data: tuple[Any, ...]):
+        start = time.perf_counter()
+        self.dtype = floating_dtype()
+        row = jax.ShapeDtypeStruct((program.dim,), self.dtype)
+
+        def value_and_grad(z, leaves):
+            return jax.value_and_grad(lambda point: program.log_density(leaves, point))(z)
+
+        closed, shapes = jax.make_jaxpr(value_and_grad, return_shape=True)(row, data)
+        program.mark_traced()
+        if shapes[0].shape != () or shapes[0].dtype != self.dtype:
+            raise InputError(
+                f"the log density must be a {self.dtype} scalar; it is {shapes[0].dtype} of shape "
+                f"{shapes[0].shape}"
+            )
+        self.work = count_operations(closed.jaxpr)
+        self.batch = _batch_rows(self.work)
+        run = jax.extend.core.jaxpr_as_fun(closed)
+
+        def batched(z, leaves):
+            flat = jax.tree_util.tree_leaves(leaves)
+            return jax.vmap(lambda point: run(point, *flat))(z)
+
+        shape = jax.ShapeDtypeStruct((self.batch, program.dim), self.dtype)
+        lowered = jax.jit(batched).lower(shape, data)
+        middle = time.perf_counter()
+        self._compiled = lowered.compile(compiler_options=compiler_options())
+        self.seconds = {"trace": middle - start, "compile": time.perf_counter() - middle}
+
+    def __call__(self, z: np.ndarray, data: tuple[Any, ...]) -> Any:
+        return self._compiled(z, data)
+
+
+def _batch_rows(work: float) -> int:
+    if jax.default_backend() != "cpu":
+        return ACCELERATOR_BATCH
+    return next(rows for limit, rows in BATCH_BY_WORK if work <= limit)
+
+
+def compiler_options() -> dict[str, Any] | None:
+    """Return the XLA options for short-lived programs on this backend."""
+    return _CPU_OPTIONS if jax.default_backend() == "cpu" else None
+
+
+class Oracle:
+    """Evaluates a target's log density and gradient on the host, in float64, and counts.
+
+    Args:
+        target: what to evaluate.
+    """
+
+    def __init__(self, target: Target):
+        self.target = target
+        self.dim = target.dim
+        self.fresh = target.program.executable is None
+        if self.fresh:
+            target.program.executable = Executable(target.program, tuple(target.data))
+        self.executable: Executable = target.program.executable
+        self.batch = self.executable.batch
+        self.data = jax.device_put(tuple(target.data))
+        self.gradients = 0
+        self.calls = 0
+
+    def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return log densities (n,) and gradients (n, dim) of `z` (n, dim).
+
+        A row whose value or gradient is not finite gets the value -inf and the gradient zero.
+        """
+        n, batch = len(z), self.batch
+        rows = z.astype(self.executable.dtype)
+        pending = []
+        for start in range(0, n, batch):
+            part = rows[start : start + batch]
+            if len(part) < batch:
+                padding = np.broadcast_to(part[:1], (batch - len(part), self.dim))
+                part = np.concatenate([part, padding])
+            pending.append(self.executable(part, self.data))
+        self.gradients += n
+        self.calls += len(pending)
+        if len(pending) == 1:
+            values = np.asarray(pending[0][0])[:n].astype(float)
+            gradients = np.asarray(pending[0][1])[:n].astype(float)
+        else:
+            values = np.concatenate([np.asarray(v) for v, _ in pending])[:n].astype(float)
+            gradients = np.concatenate([np.asarray(g) for _, g in pending])[:n].astype(float)
+        # A sum is finite only if all its terms are: one pass over the gradients.
+        bad = ~np.isfinite(values + gradients.sum(axis=1))
+        if bad.any():
+            values[bad] = -np.inf
+            gradients[bad] = 0.0
+        return values, gradients
+
+    @property
+    def resolution(self) -> float:
+        """Relative rounding error of one log density."""
+        return 4.0 * float(np.finfo(self.executable.dtype).eps)

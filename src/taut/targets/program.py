@@ -1,0 +1,108 @@
+"""What a target computes, apart from its data.
+
+A program is made once for a model and the shapes of its data, and kept: it owns the traced and
+compiled functions, so that fitting new data of the same shapes traces and compiles nothing.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from taut._core.fingerprint import fingerprint
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """One named latent of a model and its place in the latent vector.
+
+    Attributes:
+        name: the site's name.
+        shape: shape of the constrained value.
+        latent_shape: shape of its unconstrained image (shorter for a simplex, say).
+        offset: where that image starts in the latent vector.
+        dims: names of the plates along the leading axes of `shape`, None where there is none.
+        support: the support, in NumPyro's words.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    latent_shape: tuple[int, ...]
+    offset: int
+    dims: tuple[str | None, ...] = ()
+    support: str = "real"
+
+    @property
+    def size(self) -> int:
+        """How many latent coordinates the site takes."""
+        return int(np.prod(self.latent_shape, dtype=int))
+
+    def take(self, z: Any) -> Any:
+        """Return the site's part of a latent vector (dim,), in its latent shape."""
+        return z[self.offset : self.offset + self.size].reshape(self.latent_shape)
+
+
+class Program(abc.ABC):
+    """A log density on R^dim as a function of (data leaves, latent vector)."""
+
+    function: Callable
+    sites: tuple[Site, ...]
+    deterministics: tuple[str, ...]
+    notes: tuple[str, ...]
+    # Compiled once, by the oracle and the constrainer, for all data of the same shapes.
+    executable: Any = None
+    constrainer: Any = None
+    _read: Hashable = None
+
+    @property
+    def dim(self) -> int:
+        """Number of latent coordinates."""
+        return sum(site.size for site in self.sites)
+
+    @abc.abstractmethod
+    def log_density(self, leaves: Sequence[Any], z: Any) -> Any:
+        """Log density at one latent vector (dim,), Jacobian terms included; a scalar."""
+
+    @abc.abstractmethod
+    def constrain(self, leaves: Sequence[Any], z: Any) -> dict[str, Any]:
+        """Sites and deterministic values at one latent vector (dim,)."""
+
+    @abc.abstractmethod
+    def unconstrain(self, leaves: Sequence[Any], values: dict[str, Any]) -> tuple[Any, Any]:
+        """Latent vector (dim,) of given site values, and log|det d values / d z|."""
+
+    @abc.abstractmethod
+    def log_joint(self, leaves: Sequence[Any], values: dict[str, Any]) -> Any:
+        """Log joint density in the model's own coordinates, without Jacobian terms."""
+
+    def observed(self, leaves: Sequence[Any]) -> dict[str, Any]:
+        """Return the data of observed sites that are arguments as they were given, by site."""
+        return {}
+
+    def is_current(self) -> bool:
+        """Whether what the density reads besides its data is as it was when last traced."""
+        return self._read == fingerprint(self.function)
+
+    def mark_traced(self) -> None:
+        """Take note of what the density reads, after a run of it."""
+        self._read = fingerprint(self.function)
+
+    def diagnose(self, leaves: Sequence[Any], z: np.ndarray) -> list[str]:
+        """Say which parts of the density are not finite at a latent vector."""
+        return []
+
+    def coordinate_names(self) -> list[str]:
+        """Return a name for each latent coordinate, such as 'theta[3]'."""
+        return [
+            site.name + (f"[{','.join(map(str, index))}]" if site.latent_shape else "")
+            for site in self.sites
+            for index in np.ndindex(site.latent_shape)
+        ]
+
+
+def floating_dtype() -> np.dtype:
+    """Return the precision models run in: float32, or float64 when JAX is set to x64."""
+    return np.dtype(jax.dtypes.canonicalize_dtype(np.float64))

@@ -1,0 +1,216 @@
+"""Mistakes in a model and its data that show before anything is computed."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from numpyro.distributions import biject_to
+
+from taut._core.errors import first_few
+from taut.targets.arguments import Arguments
+
+CANNOT_SAMPLE = frozenset({"ImproperUniform"})
+
+NO_LATENTS = (
+    "the model has no latent sites: nothing to infer. Every numpyro.sample has obs=; leave it out "
+    "(or pass None) for what is unknown"
+)
+
+
+def check_params(trace: dict) -> list[str]:
+    """Refuse learnable params in a model: a posterior needs priors."""
+    names = [n for n, m in trace.items() if m["type"] in ("param", "mutable")]
+    if not names:
+        return []
+    return [
+        f"the model has numpyro.param sites: {first_few(names)}. A posterior needs a prior for "
+        "each: use numpyro.sample with a distribution, or pass a fixed value"
+    ]
+
+
+def check_latents(trace: dict) -> list[str]:
+    """Find models without latents, discrete latents, and supports without a bijection."""
+    latents = {n: m for n, m in trace.items() if m["type"] == "sample" and not m["is_observed"]}
+    if not latents:
+        return [NO_LATENTS]
+    problems = []
+    discrete = [n for n, m in latents.items() if m["fn"].support.is_discrete]
+    if discrete:
+        name = discrete[0]
+        problems.append(
+            f"discrete latent sites cannot be fitted: {first_few(discrete)}. Sum them out by hand: "
+            f"for a mixture, replace\n"
+            f"         {name} = numpyro.sample({name!r}, dist.Categorical(probs))\n"
+            f'         numpyro.sample("y", dist.Normal(mu[{name}], sigma), obs=y)\n'
+            f"     by\n"
+            f'         numpyro.sample("y", dist.MixtureSameFamily(dist.Categorical(probs), '
+            f"dist.Normal(mu, sigma)), obs=y)\n"
+            f"     or add jax.scipy.special.logsumexp(log_prior + log_likelihood, axis=-1) with "
+            f"numpyro.factor"
+        )
+    for name, message in latents.items():
+        if name in discrete:
+            continue
+        try:
+            biject_to(message["fn"].support)
+        except NotImplementedError:
+            kind = type(message["fn"].support).__name__.lstrip("_").lower()
+            problems.append(
+                f"site {name!r} has support {kind!r}, which no smooth one-to-one map from R^n "
+                "reaches; write it through a site that has one (for a direction, normalise a "
+                "Normal vector)"
+            )
+    return problems
+
+
+@dataclasses.dataclass(frozen=True)
+class ObservedCheck:
+    """What the data of one observed site must satisfy, apart from their shape.
+
+    Attributes:
+        site: the observed site.
+        source: the data leaf it is, by position, or the constant itself.
+        bounds: the leaves of the support: positions of data leaves, or constants.
+        structure: rebuilds the support from its leaves; None where it cannot be known beforehand.
+    """
+
+    site: str
+    source: "Leaf | np.ndarray"
+    bounds: tuple[Any, ...]
+    structure: Any
+
+    def data(self, leaves: Sequence[Any]) -> Any:
+        """Return the site's data."""
+        return leaves[self.source.index] if isinstance(self.source, Leaf) else self.source
+
+    def problem(self, names: tuple[str, ...], leaves: tuple[Any, ...]) -> str | None:
+        """Say what is wrong with the data, or None."""
+        label = names[self.source.index] if isinstance(self.source, Leaf) else "a constant"
+        value = np.asarray(self.data(leaves))
+        found = _finite_problem(self.site, label, value)
+        if found or self.structure is None:
+            return found
+        bounds = [np.asarray(leaves[b.index]) if isinstance(b, Leaf) else b for b in self.bounds]
+        support = jax.tree_util.tree_unflatten(self.structure, bounds)
+        return _support_problem(self.site, support, value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """A data leaf, by its position among the arguments' leaves."""
+
+    index: int
+
+
+def check_observed(
+    trace: dict, tracers: list[Any]
+) -> tuple[list[str], tuple[ObservedCheck, ...]]:
+    """Find observed sites with data of the wrong shape; list what to check of their values.
+
+    Args:
+        trace: the abstract trace.
+        tracers: what stood for each data leaf in it.
+    """
+    positions = {id(tracer): Leaf(i) for i, tracer in enumerate(tracers)}
+    problems, checks = [], []
+    for name, message in trace.items():
+        if message["type"] != "sample" or not message["is_observed"]:
+            continue
+        if type(message["fn"]).__name__ == "Unit":
+            continue  # a factor
+        found = _shape_problem(name, message)
+        if found:
+            problems.append(found)
+        source = _known(message["value"], positions)
+        if source is None:
+            continue  # made from the arguments by the model: known only when computed
+        if not isinstance(source, Leaf):
+            source = np.asarray(source)
+        parts, structure = jax.tree_util.tree_flatten(message["fn"].support)
+        bounds = tuple(_known(part, positions) for part in parts)
+        if any(bound is None for bound in bounds):
+            structure = None
+        checks.append(ObservedCheck(name, source, bounds, structure))
+    return problems, tuple(checks)
+
+
+def data_problems(checks: tuple[ObservedCheck, ...], arguments: Arguments) -> list[str]:
+    """Check the values of all observed data against what their sites allow."""
+    names, leaves = arguments.leaf_names, arguments.leaves
+    found = (check.problem(names, leaves) for check in checks)
+    return [problem for problem in found if problem]
+
+
+def _known(value: Any, positions: dict[int, Leaf]) -> Any:
+    if id(value) in positions:
+        return positions[id(value)]
+    return None if isinstance(value, jax.core.Tracer) else value
+
+
+def _shape_problem(name: str, message: dict) -> str | None:
+    fn, shape = message["fn"], tuple(np.shape(message["value"]))
+    if math.prod(shape) == 1:
+        return None
+    event = fn.event_dim
+    batch, rows = tuple(fn.batch_shape), shape[: len(shape) - event]
+    try:
+        joint = np.broadcast_shapes(batch, rows)
+    except ValueError:
+        joint = None
+    if joint == rows:
+        return None
+    plates = ", ".join(f"{f.name!r} (size {f.size})" for f in message["cond_indep_stack"])
+    inside = f" inside plate {plates}" if plates else ""
+    what = f"site {name!r}{inside}: the distribution has shape {batch + tuple(fn.event_shape)} and the data {shape}"
+    fix = "reshape one of them, for example y[:, 0] or x.squeeze(-1), so that they agree"
+    if joint is None:
+        return f"{what}, which do not fit together; {fix}"
+    times = math.prod(joint) // max(1, math.prod(rows))
+    return f"{what}; broadcast against each other every datum would count {times} times; {fix}"
+
+
+def _finite_problem(name: str, label: str, value: np.ndarray) -> str | None:
+    if not np.issubdtype(value.dtype, np.floating):
+        return None
+    bad = np.argwhere(~np.isfinite(value))
+    if len(bad) == 0:
+        return None
+    rows = first_few([_index(row) for row in bad])
+    kinds = "NaN" if np.isnan(value[tuple(bad[0])]) else "infinite"
+    return (
+        f"site {name!r}: the data ({label}) are {kinds} in {len(bad)} of {value.size} places, at "
+        f"{rows}; drop those rows or put a finite value there and mask them"
+    )
+
+
+def _support_problem(name: str, support: Any, value: np.ndarray) -> str | None:
+    inside = np.asarray(support(value))
+    outside = np.argwhere(~inside)
+    if len(outside) == 0:
+        return None
+    if inside.ndim < value.ndim:  # one verdict for a whole event
+        values = first_few([f"{_index(r)}: {value[tuple(r)]}" for r in outside], 3)
+    else:
+        values = first_few([f"{_index(r)} is {value[tuple(r)]:g}" for r in outside], 3)
+    return (
+        f"site {name!r}: {len(outside)} of {inside.size} data lie outside the support of its "
+        f"distribution ({_support_words(support)}): {values}"
+    )
+
+
+def _support_words(support: Any) -> str:
+    base = getattr(support, "base_constraint", support)
+    words = type(base).__name__.lstrip("_").lower().replace("greaterthan", "greater than ")
+    bounds = [getattr(base, k, None) for k in ("lower_bound", "upper_bound")]
+    shown = [f"{np.min(b):g}" if np.ndim(b) == 0 or np.ptp(b) == 0 else "one per row" for b in bounds if b is not None]
+    return f"{words} {', '.join(shown)}".strip() if shown else words
+
+
+def _index(row: np.ndarray) -> str:
+    index = tuple(int(i) for i in row)
+    if not index:
+        return "the only value"
+    return f"row {index[0]}" if len(index) == 1 else f"index {index}"
