@@ -12,8 +12,10 @@ import jax
 import numpy as np
 
 from taut._core.errors import InputError, did_you_mean
+from taut._core.precision import native_dtype
 from taut._core.threads import single_blas_thread
-from taut.diagnostics.checks import Checks, run_checks
+from taut.diagnostics.checks import run_checks
+from taut.diagnostics.psis import heavy_tails
 from taut.diagnostics.trust import Solutions, judge
 from taut.loop.gaussian import FAMILIES, GaussianSearch
 from taut.loop.monitor import Monitor, OutOfTime
@@ -22,6 +24,7 @@ from taut.loop.stages import Outcome
 from taut.loop.starts import NoFiniteStart
 from taut.loop.verdict import Verdict
 from taut.posterior.pool import Pool
+from taut.report.names import scalar_names
 from taut.results.archive import read
 from taut.results.fit_result import Fit
 from taut.results.record import Record
@@ -29,11 +32,17 @@ from taut.targets.constrainer import Constrainer
 from taut.targets.oracle import Oracle
 from taut.targets.target import Target, target
 
+CHECKS_STOPPED = "The trust checks were stopped before they ended."
+
+_BUDGET_SPENT = Verdict(False, "budget", "the budget was spent before the optimiser converged")
+_INTERRUPTED = Verdict(False, "interrupted", "interrupted before the optimiser converged")
+
 ENGINE_OPTIONS = ("guide", "seed", "budget", "progress", "checks")
 
 
 def fit(
     model_or_target: Callable | Target,
+    /,
     *args: Any,
     guide: str = "auto",
     seed: int = 0,
@@ -72,30 +81,26 @@ def fit(
     else:
         bound = target(model_or_target, *args, **kwargs)
     clock.lap("model")
-    line.update("compiling")
-    oracle = Oracle(bound)
-    clock.lap("compile")
-    deadline = None if budget is None else clock.start + budget
-    monitor = Monitor(oracle, line, deadline)
-    seeds = [np.random.default_rng([seed, stream]) for stream in range(4)]
-
-    with single_blas_thread():
-        search = GaussianSearch(guide, bound.dim, monitor, oracle.resolution, seeds[0], seeds[1])
-        outcome = _optimise(search, monitor, bound)
-        clock.lap("fit")
-        line.update("checking", gradients=monitor.gradients)
-        checked = _check(outcome, checks, oracle, monitor, seeds[2])
-        clock.lap("checks")
-        pool = _pool(bound, checked)
+    run = _Run(bound, guide, int(seed), budget, line, clock)
+    run.optimise(native_dtype())
+    notes = bound.program.notes
+    reason = run.search.needs_double(run.outcome)
+    if reason:
+        notes = (*notes, f"computed in double precision, because in single {reason}")
+        run.optimise(np.dtype(np.float64))
+    run.check(checks)
+    outcome, checked = run.outcome, run.checked
+    pool = run.pool()
     clock.lap("draws")
 
-    solutions = _solutions(search, outcome)
+    solutions = _solutions(run.search, outcome)
     trust = judge(
         outcome.verdict,
         checked.weights,
         checked.chains,
         solutions,
         bound.program.coordinate_names(),
+        _tails(bound, pool),
         checked.skipped,
     )
     record = Record(
@@ -108,20 +113,21 @@ def fit(
         trust=trust.word,
         findings=trust.findings,
         verdict=outcome.verdict,
-        notes=bound.program.notes,
-        trace=monitor.trace.build(),
+        notes=notes,
+        trace=run.monitor.trace.build(),
         seconds=clock.finish(),
-        gradients=monitor.gradients,
-        seed=seed,
+        gradients=run.gradients,
+        seed=int(seed),
+        dtype=str(run.dtype),
         versions=_versions(),
         observed=bound.program.observed(bound.data),
     )
-    line.finish(trust.word, gradients=monitor.gradients)
+    line.finish(trust.word, gradients=run.gradients)
     return Fit(record, bound)
 
 
 def load(
-    path: str | PathLike, model: Callable | Target | None = None, *args: Any, **kwargs: Any
+    path: str | PathLike, model: Callable | Target | None = None, /, *args: Any, **kwargs: Any
 ) -> Fit:
     """Read a fit written by `fit.save`.
 
@@ -200,20 +206,93 @@ def _parameters(model: Any) -> Sequence[str]:
         return []
 
 
-def _optimise(search: GaussianSearch, monitor: Monitor, bound: Target) -> Outcome:
-    try:
-        return search.run()
-    except NoFiniteStart:
-        raise InputError(_no_start(bound)) from None
-    except OutOfTime:
-        verdict = Verdict(False, "budget", "the budget was spent before the optimiser converged")
-    except KeyboardInterrupt:
-        verdict = Verdict(False, "interrupted", "interrupted before the optimiser converged")
-        monitor.progress.interrupt()
-        if monitor.best is None:
-            raise
-    monitor.deadline = None
-    return Outcome(monitor.best, verdict)
+class _Run:
+    """One fit: the optimisation in some precision, then the checks."""
+
+    def __init__(
+        self,
+        bound: Target,
+        guide: str,
+        seed: int,
+        budget: float | None,
+        line: Progress,
+        clock: _Clock,
+    ):
+        self._bound = bound
+        self._guide = guide
+        self._seed = seed
+        self._line = line
+        self._clock = clock
+        self._deadline = None if budget is None else clock.start + budget
+        self._spent = 0
+
+    @property
+    def gradients(self) -> int:
+        """Gradient evaluations so far, in all precisions."""
+        return self._spent + self.monitor.gradients
+
+    def optimise(self, dtype: np.dtype) -> None:
+        """Fit the guide with the model computed in `dtype`."""
+        self._line.update("compiling")
+        self.dtype = dtype
+        self._oracle = Oracle(self._bound, dtype)
+        self._clock.lap("compile")
+        if hasattr(self, "monitor"):
+            self._spent = self.monitor.gradients
+        self.monitor = Monitor(self._oracle, self._line, self._deadline)
+        self.search = GaussianSearch(
+            self._guide,
+            self._bound.dim,
+            self.monitor,
+            self._oracle.resolution,
+            self._random(0),
+            self._random(1),
+        )
+        with single_blas_thread():
+            self.outcome = self._search()
+        self._clock.lap("fit")
+
+    def check(self, wanted: bool) -> None:
+        """Run the trust checks on the fitted guide and choose the draws."""
+        monitor, work = self.monitor, self._oracle.executable.work
+        self._line.update("checking", gradients=monitor.gradients)
+        with single_blas_thread():
+            try:
+                self.checked = run_checks(self.outcome, wanted, monitor, work, self._random(2))
+            except (OutOfTime, KeyboardInterrupt) as stop:
+                if isinstance(stop, KeyboardInterrupt):
+                    monitor.progress.interrupt()
+                monitor.deadline = None
+                self.checked = run_checks(
+                    self.outcome, False, monitor, work, self._random(2), CHECKS_STOPPED
+                )
+        self._clock.lap("checks")
+
+    def pool(self) -> Pool:
+        """Return the chosen draws in the model's own coordinates."""
+        checked = self.checked
+        values = Constrainer(self._bound, self.dtype)(checked.z)
+        return Pool(values, checked.z, checked.log_p, checked.source, checked.independent)
+
+    def _search(self) -> Outcome:
+        monitor = self.monitor
+        try:
+            return self.search.run()
+        except NoFiniteStart:
+            raise InputError(_no_start(self._bound)) from None
+        except OutOfTime:
+            verdict = _BUDGET_SPENT
+        except KeyboardInterrupt:
+            monitor.progress.interrupt()
+            if monitor.best is None:
+                raise
+            verdict = _INTERRUPTED
+        monitor.deadline = None
+        guide = monitor.best if monitor.best is not None else self.search.fallback()
+        return Outcome(guide, verdict)
+
+    def _random(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, stream])
 
 
 def _no_start(bound: Target) -> list[str]:
@@ -228,25 +307,6 @@ def _no_start(bound: Target) -> list[str]:
     return [f"no start has a finite log density: {text}" for text in (*suspects, *problems)]
 
 
-def _check(
-    outcome: Outcome, wanted: bool, oracle: Oracle, monitor: Monitor, rng: np.random.Generator
-) -> Checks:
-    try:
-        return run_checks(outcome, wanted, monitor, oracle.executable.work, rng)
-    except KeyboardInterrupt:
-        monitor.progress.interrupt()
-    except OutOfTime:
-        pass
-    monitor.deadline = None
-    reason = "The trust checks were stopped before they ended."
-    return run_checks(outcome, False, monitor, oracle.executable.work, rng, reason)
-
-
-def _pool(bound: Target, checked: Checks) -> Pool:
-    values = Constrainer(bound)(checked.z)
-    return Pool(values, checked.z, checked.log_p, checked.source, checked.independent)
-
-
 def _solutions(search: GaussianSearch, outcome: Outcome) -> Solutions:
     guides = [outcome.guide, *(evaluation.guide for evaluation in search.others)]
     elbos = [-search.settled_loss, *(-evaluation.loss for evaluation in search.others)]
@@ -256,6 +316,12 @@ def _solutions(search: GaussianSearch, outcome: Outcome) -> Solutions:
         np.array([g.sd() for g in guides]),
         np.array(elbos),
     )
+
+
+def _tails(bound: Target, pool: Pool) -> dict[str, float]:
+    names = [site.name for site in bound.program.sites]
+    labels = [label for n in names for label in scalar_names(n, pool.values[n].shape[1:])]
+    return heavy_tails(labels, pool.flat(names))
 
 
 def _versions() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A fit that was never fitted: plain data with the attributes that the report stage reads."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ class FakeVerdict:
     converged: bool
     reason: str
     message: str
+    expected_gap: float = math.nan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +33,6 @@ class FakeTrace:
     gradients: np.ndarray
     loss: np.ndarray
     stage: list[str]
-    draws: np.ndarray
-    expected_gap: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class FakeFit:
     trust: str = "usable"
     findings: tuple[FakeFinding, ...] = ()
     verdict: FakeVerdict = FakeVerdict(
-        True, "expected gap", "a further step is expected to gain 0.013 nats, below 0.05"
+        True, "expected gap", "a further step is expected to gain 0.013 nats, below 0.05", 0.013
     )
     notes: tuple[str, ...] = ()
     guide_name: str = "full-rank"
@@ -59,7 +59,7 @@ class FakeFit:
             "total": 0.75,
         }
     )
-    gradients: int = 6144
+    gradients: int = 3264
     k_hat: dict[str, float] = dataclasses.field(default_factory=lambda: {"log weights": 0.61})
 
     @property
@@ -87,7 +87,7 @@ FINDINGS = (
     FakeFinding(
         "starts",
         16,
-        None,
+        math.nan,
         "note",
         "16 starts were tried and 15 ended in the same mode; a mode that no start has seen cannot "
         "be excluded",
@@ -109,9 +109,7 @@ def make_trace(steps: int = 60) -> FakeTrace:
     stage = ["start"] * thirds[0] + ["natural gradient"] * thirds[1]
     stage += ["l-bfgs"] * (thirds[2] // 2) + ["polish"] * (thirds[2] - thirds[2] // 2)
     draws = np.repeat([16, 32, 64], thirds)
-    gap = np.full(steps, np.nan)
-    gap[-thirds[2] :] = 0.5 * np.exp(-0.18 * np.arange(thirds[2]))
-    return FakeTrace(np.cumsum(draws), loss, stage, draws, gap)
+    return FakeTrace(np.cumsum(draws), loss, stage)
 
 
 def make_draws(scalars: int, draws: int = 4000, seed: int = 0) -> dict[str, np.ndarray]:
@@ -126,10 +124,9 @@ def make_draws(scalars: int, draws: int = 4000, seed: int = 0) -> dict[str, np.n
         "b_perp": 30 - 20 * (theta - 1.1) + rng.normal(0, 0.6, draws),
         "sigma_outlier": np.exp(rng.normal(4.0, 0.6, draws)),
         "p_outlier": rng.beta(2, 12, draws),
-        "mode": np.where(
-            rng.random(draws) < 0.7, rng.normal(-2, 0.5, draws), rng.normal(2, 1, draws)
-        ),
     }
+    low, high = rng.normal(-2, 0.5, draws), rng.normal(2, 1, draws)
+    out["mode"] = np.where(rng.random(draws) < 0.7, low, high)
     out = dict(list(out.items())[:scalars])
     if scalars > 5:
         out["slope"] = rng.normal(size=(draws, scalars - 5)) * rng.uniform(0.1, 5, scalars - 5)
@@ -145,6 +142,18 @@ def make_fit(scalars: int = 5, **changes) -> FakeFit:
 def fit_of():
     """A function (scalars, **changes) -> fit."""
     return make_fit
+
+
+@pytest.fixture
+def finding():
+    """The class of a finding."""
+    return FakeFinding
+
+
+@pytest.fixture
+def verdict():
+    """The class of a verdict."""
+    return FakeVerdict
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ class InputError(TautError, ValueError):
         if len(self.problems) == 1:
             text = self.problems[0]
         else:
-            count = f"{len(self.problems)} problems, found before fitting:"
+            count = f"{len(self.problems)} problems:"
             text = "\n".join([count, *(f"  {i}. {p}" for i, p in enumerate(self.problems, 1))])
         super().__init__(text)
 

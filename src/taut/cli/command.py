@@ -17,7 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 for a trusted or usable fit, 3 for one not to be trusted, 2 for bad input, 130 for Ctrl-C
-        before there was a result.
+        before there was a result, 141 if the reader of our output left. An error inside the model
+        that is not the fault of its input keeps its traceback.
     """
     parser = build_parser()
     options = parser.parse_args(argv)

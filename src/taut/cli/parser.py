@@ -1,6 +1,8 @@
-"""The command line: commands, options and their help. Uses nothing but argparse."""
+"""The command line: commands, options and their help."""
 
 import argparse
+
+import taut
 
 _FIT_EPILOG = """\
 how the data reach the model:
@@ -18,19 +20,6 @@ example:
 """
 
 
-class _ShowVersion(argparse.Action):
-    """Print the version when asked, and look it up only then."""
-
-    def __init__(self, option_strings, dest, **kwargs):
-        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **kwargs)
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        from taut.cli.versions import version_of
-
-        print(f"taut {version_of('taut')}")
-        parser.exit()
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the whole command."""
     parser = argparse.ArgumentParser(
@@ -38,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Fits a model to data by variational inference and says whether to believe it.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=_ShowVersion, help="print the version and leave")
+    parser.add_argument("--version", action="version", version=f"taut {taut.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_fit(commands)
     return parser

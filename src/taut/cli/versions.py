@@ -1,19 +1,14 @@
-"""The versions a result depends on."""
+"""The versions that decide a fit's numbers."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 
-_PACKAGES = ("taut", "jax", "jaxlib", "numpyro", "numpy", "scipy")
+import taut
 
-
-def version_of(package: str) -> str:
-    """Return a package's version, or a word for a source tree that was never installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
+_LIBRARIES = ("jax", "jaxlib", "numpyro", "numpy", "scipy")
 
 
 def all_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a fit's numbers."""
-    return {"python": platform.python_version()} | {name: version_of(name) for name in _PACKAGES}
+    """Return the versions of Taut, of Python and of the libraries underneath."""
+    ours = {"taut": taut.__version__, "python": platform.python_version()}
+    return ours | {name: version(name) for name in _LIBRARIES}

@@ -1,6 +1,7 @@
 """Runs the checks on a fitted guide and chooses the draws to return."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -8,18 +9,26 @@ from jaxtyping import Float
 
 from taut.diagnostics.psis import Weights, importance_weights
 from taut.diagnostics.short_hmc import LEAPFROG, MOST_ROUNDS, ROUND, Chains, ShortHmc
-from taut.diagnostics.trust import draws_from
+from taut.diagnostics.trust import draws_from, far_off, weights_worth
 from taut.loop.monitor import Monitor
 from taut.loop.stages import Outcome
 from taut.posterior.draws import Draws
 from taut.posterior.pool import resample
 
 WEIGHED_DRAWS = 4096
-FEWEST_WEIGHED = 1024
-MOST_CHAINS, FEWEST_CHAINS = 512, 64
+MOST_CHAINS, FEWEST_CHAINS = 256, 64
 
-# Elements that may be computed for the short chains on top of what the fit itself took.
-ALLOWED_WORK = 3e8
+# What the short chains may cost: so many times what the fit took, and so many elements on top.
+ALLOWED_FITS, ALLOWED_WORK = 2.5, 3e8
+
+# Draws worth fewer than this leave visible noise in a mean; more rounds are run while affordable.
+ENOUGH_EFFECTIVE = 1500.0
+
+# A guide that is far off is not trusted whatever the chains do; they are given this many rounds.
+ROUNDS_WHEN_FAR_OFF = 4
+
+# Share of the mean weight below which a draw of the guide may be turned down as a start.
+OVERCOVERED = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Checks:
         skipped: why something was skipped, or "".
         z: the draws to return (draws, dim).
         log_p: their log densities (draws,).
-        source: "chains", "weights" or "guide".
+        source: "chains", "weights" or "guide"; few chains are repeated to as many draws.
         independent: chains the draws belong to, or how many draws they are worth.
     """
 
@@ -66,23 +75,30 @@ def run_checks(
         reason: what to say if the checks are not wanted.
     """
     guide = outcome.guide
-    chains_affordable = affordable_chains(work, monitor.gradients)
-    count = WEIGHED_DRAWS if chains_affordable else FEWEST_WEIGHED
-    noise = rng.standard_normal((count, guide.noise_dim))
+    noise = rng.standard_normal((WEIGHED_DRAWS, guide.noise_dim))
+    allowed = ALLOWED_FITS * monitor.gradients + ALLOWED_WORK / work
     z = guide.transform(noise)
     log_p, _ = monitor(z)
     weighed = Draws(z, log_p, guide.log_prob(z))
     if not np.isfinite(log_p).any():
-        return Checks(None, None, None, reason, z, log_p, "guide", count)
+        return Checks(None, None, None, reason, z, log_p, "guide", len(z))
     weights = importance_weights(weighed.log_ratios)
     if not wanted:
-        return Checks(weighed, weights, None, reason, z, log_p, "guide", count)
+        return Checks(weighed, weights, None, reason, z, log_p, "guide", len(z))
     chains, skipped = None, TOO_EXPENSIVE
-    if chains_affordable:
+    count, rounds = affordable(allowed)
+    if count:
         skipped = ""
-        rounds = max(1, min(MOST_ROUNDS, int(MOST_ROUNDS * chains_affordable / MOST_CHAINS)))
-        for chains in ShortHmc(monitor, guide, chains_affordable, rng).rounds(rounds):
+        start = _starts(weighed, count, rng)
+        hmc = ShortHmc(monitor, guide, start, rng)
+        for chains in hmc.rounds(rounds):
             monitor.progress.update("short chains", gradients=monitor.gradients)
+            if far_off(chains) and chains.rounds >= ROUNDS_WHEN_FAR_OFF:
+                break
+        while chains.settled and chains.rounds < rounds:
+            if max(chains.effective, weights_worth(weights)) >= ENOUGH_EFFECTIVE:
+                break
+            chains = hmc.extend(chains)
     return _choose(weighed, weights, chains, skipped, rng)
 
 
@@ -92,14 +108,32 @@ TOO_EXPENSIVE = (
 )
 
 
-def affordable_chains(work: float, gradients: int) -> int:
-    """Return how many short chains to run, zero if even the fewest cost too much."""
+def affordable(allowed: float) -> tuple[int, int]:
+    """Return how many chains and at most how many rounds of them fit into so many gradients."""
     per_chain = ROUND * LEAPFROG
-    allowed = max(ALLOWED_WORK / work, float(gradients)) / per_chain
     chains = MOST_CHAINS
-    while chains > allowed and chains >= FEWEST_CHAINS:
+    while chains > FEWEST_CHAINS and chains * per_chain > allowed:
         chains //= 2
-    return chains if chains >= FEWEST_CHAINS else 0
+    rounds = int(allowed / (chains * per_chain))
+    if chains == MOST_CHAINS:
+        return chains, MOST_ROUNDS
+    return (chains, min(rounds, MOST_ROUNDS)) if rounds else (0, 0)
+
+
+def _starts(weighed: Draws, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Choose draws of the guide to start chains from, fewer where it covers too much.
+
+    A chain that starts far outside the posterior takes long to come back and looks like a heavy
+    tail. Draws whose weight is a small share of the mean are turned down in proportion; none is
+    ever preferred for a large weight, so the drift still shows where the guide is too narrow.
+    """
+    ratios = weighed.log_ratios
+    reference = np.log(np.exp(ratios - ratios.max()).mean()) + ratios.max()
+    keep = np.log(rng.random(len(ratios))) < ratios - reference - np.log(OVERCOVERED)
+    rows = np.flatnonzero(keep)
+    if len(rows) < count:
+        rows = np.concatenate([rows, np.argsort(-ratios, kind="stable")])
+    return weighed.z[rows[:count]]
 
 
 def _choose(
@@ -118,9 +152,12 @@ def _choose(
         "source": source,
     }
     if source == "chains" and chains is not None:
-        flat = chains.states.reshape(-1, chains.states.shape[-1])
-        independent = chains.states.shape[1]
-        return Checks(**found, z=flat, log_p=chains.log_p.reshape(-1), independent=independent)
+        kept, count, dim = chains.states.shape
+        # Few chains leave few states; repeating them all keeps every moment as it is.
+        times = max(1, math.ceil(WEIGHED_DRAWS / (kept * count)))
+        flat = np.tile(chains.states.reshape(-1, dim), (times, 1))
+        log_p = np.tile(chains.log_p.reshape(-1), times)
+        return Checks(**found, z=flat, log_p=log_p, independent=count)
     if source == "weights":
         rows = resample(weights.log_weights, len(weighed.z), rng)
         return Checks(

@@ -5,6 +5,7 @@ whole fit; the tests hold the two together to rounding.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +13,12 @@ from jaxtyping import Float
 REFERENCE = (
     "Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling, JMLR 25"
 )
+
+# With a tail of this Pareto shape or heavier the variance does not exist.
+HEAVY_TAIL = 0.5
+
+# Only scalars that reach this many times their 90 % interval away from the median are looked at.
+SUSPICIOUS_REACH = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +61,7 @@ def importance_weights(log_ratios: Float[np.ndarray, " draws"]) -> Weights:
     elbo_error = float(finite.std(ddof=1) / np.sqrt(draws)) if len(finite) > 1 else np.inf
     threshold = min(1.0 - 1.0 / np.log10(draws), 0.7)
     effective = float(1.0 / (weights**2).sum())
-    return Weights(
-        smoothed, k_hat, threshold, effective, (elbo, elbo_error), _log_mean(log_ratios)
-    )
+    return Weights(smoothed, k_hat, threshold, effective, (elbo, elbo_error), _log_mean(log_ratios))
 
 
 def smooth(log_ratios: Float[np.ndarray, " draws"]) -> tuple[Float[np.ndarray, " draws"], float]:
@@ -107,6 +112,21 @@ def scalar_k_hat(
     with np.errstate(divide="ignore"):
         shapes = [smooth(log_weights)[1], smooth(log_weights + np.log(spread))[1]]
     return max(shapes)
+
+
+def heavy_tails(
+    names: Sequence[str], values: Float[np.ndarray, "draws scalars"]
+) -> dict[str, float]:
+    """Return the scalars whose tails are too heavy for a variance, with their Pareto shapes."""
+    low, middle, high = np.quantile(values, [0.05, 0.5, 0.95], axis=0)
+    distance = np.abs(values - middle)
+    suspicious = distance.max(axis=0) > SUSPICIOUS_REACH * np.maximum(high - low, 1e-300)
+    found = {}
+    for column in np.flatnonzero(suspicious):
+        _, shape = smooth(np.log(np.maximum(distance[:, column], 1e-300)))
+        if shape > HEAVY_TAIL:
+            found[names[column]] = shape
+    return found
 
 
 def _pareto_quantile(probability: np.ndarray, shape: float, scale: float) -> np.ndarray:

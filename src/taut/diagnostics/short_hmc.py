@@ -17,8 +17,7 @@ from taut.objectives.matched_elbo import Batch
 
 REFERENCE = "Wang and others (2023), Targeted accuracy diagnostics, arXiv 2302.12419"
 LEAPFROG = 6
-ROUND = 30
-KEPT = 10
+ROUND, KEPT = 26, 16
 ACCEPTANCE, LEAST_ACCEPTANCE = 0.8, 0.4
 MOST_ROUNDS = 8
 JITTER = 0.3
@@ -26,7 +25,7 @@ LARGEST_COVARIANCE = 256
 
 # What a settled round may still do: correlation across chains between its first and last states,
 # shift of a mean in sd, factor on a sd; each plus a multiple of 1 / sqrt(chains), its own noise.
-REMEMBERED, MOVED, WIDENED = 0.3, 0.06, 1.06
+REMEMBERED, MOVED, WIDENED = 0.1, 0.06, 1.06
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Chains:
         sd_ratio: sd of kept states / guide's sd, per coordinate.
         memory: largest correlation between the first and last states of the last round.
         settled: the last round moved no mean and no spread and forgot its start.
-        rounds: how many rounds of 30 iterations were run.
+        rounds: how many rounds were run.
         acceptance: mean acceptance of the last round.
     """
 
@@ -53,20 +52,29 @@ class Chains:
     rounds: int
     acceptance: float
 
+    @property
+    def effective(self) -> float:
+        """Effective number of draws for the worst coordinate's mean, from the chains' spread."""
+        kept, count, dim = self.states.shape
+        spread = self.states.mean(axis=0).var(axis=0, ddof=1) / count
+        variance = self.states.reshape(-1, dim).var(axis=0)
+        return float(min((variance / np.maximum(spread, 1e-300)).min(), kept * count))
+
 
 class ShortHmc:
     """Moves chains in coordinates whitened by the guide, later by their own covariance.
 
     Args:
         batch: batched log density and gradient.
-        guide: what the chains start from.
-        chains: how many.
+        guide: what is being checked.
+        start: draws of it to start from (chains, dim).
         rng: source of noise.
     """
 
-    def __init__(self, batch: Batch, guide: LatentGuide, chains: int, rng: np.random.Generator):
+    def __init__(
+        self, batch: Batch, guide: LatentGuide, start: np.ndarray, rng: np.random.Generator
+    ):
         self._guide = guide
-        start = guide.transform(rng.standard_normal((chains, guide.noise_dim)))
         self._walk = Walk(batch, start, _root(guide), rng)
 
     def rounds(self, most: int = MOST_ROUNDS) -> Iterator[Chains]:
@@ -89,20 +97,23 @@ class ShortHmc:
                 and memory < REMEMBERED + 2.0 * noise
                 and acceptance > LEAST_ACCEPTANCE
             )
-            yield Chains(
-                states,
-                log_p,
-                (mean - guide_mean) / guide_sd,
-                sd / guide_sd,
-                memory,
-                settled,
-                number,
-                acceptance,
-            )
+            drift, ratio = (mean - guide_mean) / guide_sd, sd / guide_sd
+            yield Chains(states, log_p, drift, ratio, memory, settled, number, acceptance)
             if settled:
                 return
             previous = (mean, sd)
             self._walk.rewhiten(flat)
+
+    def extend(self, chains: Chains) -> Chains:
+        """Run one more round of chains that have settled and keep its states too."""
+        states, log_p, acceptance = self._walk.round()
+        return dataclasses.replace(
+            chains,
+            states=np.concatenate([chains.states, states]),
+            log_p=np.concatenate([chains.log_p, log_p]),
+            rounds=chains.rounds + 1,
+            acceptance=acceptance,
+        )
 
 
 class Walk:
@@ -124,12 +135,12 @@ class Walk:
         self.values, self._gradients = batch(start)
 
     def round(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """Run 30 iterations, adapting in the first half; return the last ten and their densities."""
+        """Run one round, adapting before what is kept; return states, densities and acceptance."""
         states, log_p, acceptances = [], [], []
         for iteration in range(ROUND):
             acceptance = self._iterate()
-            if iteration < ROUND // 2:
-                gain = 1.0 / (1.0 + 0.3 * iteration)
+            if iteration < ROUND - KEPT:
+                gain = 1.0 / (1.0 + 0.4 * iteration)
                 self._step_size *= float(np.exp(gain * (acceptance - ACCEPTANCE)))
                 self._step_size = min(max(self._step_size, 1e-3), 2.0)
             if iteration >= ROUND - KEPT:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from taut._core.errors import first_few
 from taut.diagnostics.finding import Finding
+from taut.diagnostics.psis import HEAVY_TAIL, Weights
 from taut.diagnostics.psis import REFERENCE as PSIS_REFERENCE
-from taut.diagnostics.psis import Weights
 from taut.diagnostics.short_hmc import REFERENCE as HMC_REFERENCE
 from taut.diagnostics.short_hmc import Chains
 from taut.loop.verdict import Verdict
@@ -70,6 +71,7 @@ def judge(
     chains: Chains | None,
     solutions: Solutions,
     coordinates: Sequence[str],
+    tails: dict[str, float],
     skipped: str = "",
 ) -> Trust:
     """Weigh all checks.
@@ -80,6 +82,7 @@ def judge(
         chains: the short chains; None if they were skipped.
         solutions: what the start search found.
         coordinates: names of the latent coordinates.
+        tails: Pareto shape of the tail of each scalar that looks heavy.
         skipped: why checks were skipped, one sentence.
     """
     findings = [_optimiser(verdict)]
@@ -91,6 +94,8 @@ def judge(
     elif skipped:
         findings.append(Finding("short HMC", np.nan, np.nan, "note", skipped))
     findings.append(_modes(solutions, coordinates))
+    if tails:
+        findings.append(_heavy(tails))
 
     levels = {finding.level for finding in findings}
     if weights is None:
@@ -105,20 +110,32 @@ def judge(
     return Trust(word, tuple(findings))
 
 
+def far_off(chains: Chains) -> bool:
+    """Whether the chains moved so far that they may not have arrived either."""
+    ratio = np.maximum(chains.sd_ratio, 1.0 / np.maximum(chains.sd_ratio, 1e-300))
+    return bool(np.abs(chains.mean_drift).max() > LARGE_DRIFT or ratio.max() > LARGE_RATIO)
+
+
 def draws_from(weights: Weights, chains: Chains | None) -> str:
-    """Return where corrected draws come from: "chains", "weights" or "guide"."""
+    """Return where corrected draws come from: "chains", "weights" or "guide".
+
+    Chains that settled are preferred, unless the weights are reliable and worth more draws.
+    """
+    worth = weights_worth(weights)
     if chains is not None and chains.settled:
-        return "chains"
-    if _weights_hold(weights):
-        return "weights"
-    return "guide"
+        reliable = weights.k_hat <= 0.5 or weights.efficiency >= NOT_NEEDED_EFFICIENCY
+        return "weights" if reliable and worth > chains.effective else "chains"
+    # Weights with a heavy tail still improve on the guide; the verdict says what they are worth.
+    improves = weights.effective >= FEW_DRAWS and weights.k_hat < 1.0
+    return "weights" if worth or improves else "guide"
 
 
-def _weights_hold(weights: Weights) -> bool:
+def weights_worth(weights: Weights) -> float:
+    """Return how many draws the weighted draws are worth; zero if the weights cannot be relied on."""
     tail_is_fine = weights.k_hat <= weights.k_threshold
-    return weights.effective >= FEW_DRAWS and (
-        tail_is_fine or weights.efficiency >= NOT_NEEDED_EFFICIENCY
-    )
+    if not tail_is_fine and weights.efficiency < NOT_NEEDED_EFFICIENCY:
+        return 0.0
+    return weights.effective if weights.effective >= FEW_DRAWS else 0.0
 
 
 def _optimiser(verdict: Verdict) -> Finding:
@@ -150,7 +167,7 @@ def _weights(weights: Weights, chains: Chains | None) -> Finding:
     advice = ""
     if level == "doubt" and (chains is None or not chains.settled):
         # Nothing else has mended the draws.
-        usable = weights.k_hat <= weights.k_threshold and weights.effective >= FEW_DRAWS
+        usable = weights_worth(weights) > 0
         level = "doubt" if usable else "bad"
         advice = "" if usable else "reparameterise the model or compare with a NUTS run"
     return Finding(
@@ -168,7 +185,7 @@ def _drift(chains: Chains, coordinates: Sequence[str]) -> Finding:
         f"factor {chains.sd_ratio[worst_ratio]:.2f}, the most of all"
     )
     value = float(chains.sd_ratio[worst_ratio])
-    if drift.max() > LARGE_DRIFT or ratio.max() > LARGE_RATIO:
+    if far_off(chains):
         return Finding(
             "drift",
             value,
@@ -219,6 +236,15 @@ def _modes(solutions: Solutions, coordinates: Sequence[str]) -> Finding:
     text += f" They differ most in {worst}."
     advice = "break the symmetry with an ordering or a prior, or fit each solution by itself"
     return Finding("solutions", float(found), 1.0, "bad", text, advice)
+
+
+def _heavy(tails: dict[str, float]) -> Finding:
+    worst = max(tails, key=tails.__getitem__)
+    text = (
+        f"The posterior of {first_few(list(tails))} has a tail so heavy that its sd may not exist; "
+        "report quantiles instead."
+    )
+    return Finding("tails", round(tails[worst], 2), HEAVY_TAIL, "doubt", text, "", PSIS_REFERENCE)
 
 
 def _caveat(solutions: Solutions) -> Finding:

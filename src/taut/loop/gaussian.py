@@ -27,6 +27,15 @@ FAMILIES: dict[str, type[Family]] = {
     "low-rank": LowRankFamily,
 }
 
+# In single precision a guide that must be narrowed more often than this has met rounding, not support.
+HALVINGS_IN_SINGLE = 4
+
+# A relative rounding error above this is single precision's.
+SINGLE = 1e-8
+
+# Rounding errors of one log density above this many nats call for double precision.
+ROUNDING_ALLOWED = 0.05
+
 # Draws that show a mean-field fit the directions it is too narrow in.
 WIDENING_DRAWS = 512
 
@@ -87,7 +96,7 @@ class GaussianSearch:
 
     def _fit(self, family: Family, candidates: list[Candidate]) -> Outcome:
         runner = self._runner(family)
-        found = settle_basins(runner, candidates, family.first_draws(self._dim))
+        found = settle_basins(runner, self._monitor, candidates, family.first_draws(self._dim))
         if not found:
             return runner.run(candidates[0].guide)
         self.settled_loss, self.others = found[0].loss, found[1:]
@@ -100,7 +109,27 @@ class GaussianSearch:
             self._fit_rng,
             self._resolution,
             default_tolerance(self._dim),
+            HALVINGS_IN_SINGLE if self._resolution > SINGLE else np.inf,
         )
+
+    def fallback(self) -> Any:
+        """Return a narrow guide at the best of a few points, for a fit stopped before its first."""
+        starts = draw_starts(self._monitor, self._dim, self.starts, self._start_rng)
+        values, _ = self._monitor(starts)
+        best = FullRankNormal(starts[values.argmax()], 0.1 * np.eye(self._dim))
+        return best if self._name == "full-rank" else _diagonal(best)
+
+    def needs_double(self, outcome: Outcome) -> str:
+        """Say why single precision was not enough, or return an empty string."""
+        if self._resolution <= SINGLE:
+            return ""
+        if outcome.verdict.reason == "non-finite":
+            return "the log density is not finite at many draws"
+        if outcome.verdict.reason == "evaluations":
+            return "the optimiser did not settle"
+        if self._resolution * abs(self.settled_loss) > ROUNDING_ALLOWED:
+            return f"a log density of size {abs(self.settled_loss):.1g} is rounded too much"
+        return ""
 
 
 def _with(candidate: Candidate, guide: Any) -> Candidate:

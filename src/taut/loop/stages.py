@@ -56,6 +56,10 @@ class GaussianFit:
         rng: source of the draws.
         resolution: relative rounding error of a log density.
         tolerance: ELBO in nats that may be lost.
+        halvings_allowed: how often `run` may narrow a guide before it gives up.
+
+    Attributes:
+        halvings: how often a guide had to be narrowed because a draw had no finite density.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class GaussianFit:
         rng: np.random.Generator,
         resolution: float,
         tolerance: float,
+        halvings_allowed: float = np.inf,
     ):
         self._family = family
         self._monitor = monitor
@@ -72,6 +77,8 @@ class GaussianFit:
         self._resolution = resolution
         self._tolerance = tolerance
         self._natural = NaturalGradient(family, monitor, resolution)
+        self._halvings_allowed = halvings_allowed
+        self.halvings = 0
 
     def settle(self, guide: Any, draws: int, tolerance: float, steps: int) -> Evaluation:
         """Take a few natural-gradient steps on one set of draws, to compare starts by."""
@@ -88,9 +95,10 @@ class GaussianFit:
         """Fit a guide from a start."""
         draws = self._family.first_draws(guide.dim)
         tolerance, gap = self._tolerance, np.inf
+        self.halvings = 0
         for number in range(MOST_STAGES):
             stage = self._stage(guide, draws, thorough=number > 0)
-            if not np.isfinite(stage.evaluation.loss):
+            if not np.isfinite(stage.evaluation.loss) or self.halvings > self._halvings_allowed:
                 return Outcome(guide, _NON_FINITE)
             guide, gap = stage.evaluation.guide, stage.gap
             if stage.settled and gap <= tolerance:
@@ -113,6 +121,7 @@ class GaussianFit:
         for _ in range(HALVINGS):
             if np.isfinite(evaluation.loss):
                 break
+            self.halvings += 1
             guide = self._family.shrink(guide, 0.5)
             evaluation = evaluate(self._monitor, guide, noise)
         return evaluation
@@ -221,7 +230,7 @@ class GaussianFit:
 
 
 _NON_FINITE = Verdict(
-    False, "non-finite", "no guide around the start has a finite log density at all of its draws"
+    False, "non-finite", "the log density is not finite at a share of any guide's draws"
 )
 
 

@@ -9,9 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 
-def matched_noise(
-    draws: int, dim: int, rng: np.random.Generator
-) -> Float[np.ndarray, "draws dim"]:
+def matched_noise(draws: int, dim: int, rng: np.random.Generator) -> Float[np.ndarray, "draws dim"]:
     """Return antithetic noise with mean zero and, when draws >= 2 dim, covariance one.
 
     With fewer draws each coordinate has variance one.

@@ -22,5 +22,5 @@ class Draws:
 
     @property
     def log_ratios(self) -> Float[np.ndarray, " draws"]:
-        """log p - log q, the unnormalised log importance weights (draws,)."""
+        """Log p - log q, the unnormalised log importance weights (draws,)."""
         return self.log_p - self.log_q

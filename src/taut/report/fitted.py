@@ -5,7 +5,7 @@ drawn and exported.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +18,7 @@ _GUIDES = {
 }
 
 
+@runtime_checkable
 class FindingLike(Protocol):
     """One diagnostic: its number, its threshold and what they mean."""
 
@@ -28,12 +29,12 @@ class FindingLike(Protocol):
 
     @property
     def value(self) -> Any:
-        """The number found."""
+        """The number found; None or NaN if there is none."""
         ...
 
     @property
     def threshold(self) -> Any:
-        """The number it is held against; None if there is none."""
+        """The number it is held against; None or NaN if there is none."""
         ...
 
     @property
@@ -52,6 +53,7 @@ class FindingLike(Protocol):
         ...
 
 
+@runtime_checkable
 class VerdictLike(Protocol):
     """Why the loop stopped."""
 
@@ -70,7 +72,13 @@ class VerdictLike(Protocol):
         """The same as a sentence."""
         ...
 
+    @property
+    def expected_gap(self) -> float:
+        """What is still to be gained, in nats; NaN if it was not estimated."""
+        ...
 
+
+@runtime_checkable
 class TraceLike(Protocol):
     """The record of the steps; every field has one entry for each step."""
 
@@ -89,12 +97,8 @@ class TraceLike(Protocol):
         """The stage that the step belongs to."""
         ...
 
-    @property
-    def expected_gap(self) -> np.ndarray:
-        """What is still to be gained, in nats; NaN where it was not estimated."""
-        ...
 
-
+@runtime_checkable
 class Fitted(Protocol):
     """A finished fit, as the report stage sees it."""
 
@@ -145,7 +149,7 @@ class Fitted(Protocol):
 
     @property
     def gradients(self) -> int:
-        """Gradient evaluations in all."""
+        """Gradient evaluations in all, checks included."""
         ...
 
     @property

@@ -5,6 +5,7 @@ white and on black; only the badge of the trust carries its own pair of colours.
 sentence is escaped: a site called `<script>` is text.
 """
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -84,8 +85,6 @@ def _findings(fit: Fitted) -> str:
 
 
 def _number(value: object) -> str:
-    if value is None:
-        return "-"
     if isinstance(value, (int, float)):  # NumPy's float64 is a float; other numbers print well
-        return format_value(float(value))
-    return str(value)
+        return "-" if math.isnan(value) else format_value(float(value))
+    return "-" if value is None else str(value)

@@ -49,11 +49,13 @@ def draw_corner(
         title = title_lines(_title(fit, scalars, remarks), width)
         height = width + title_height(title) - _RIGHT
         figure = new_figure(width, height, layout=None)
+        bins: Any = [s.bins if s.discrete else _BINS for s in scalars]
+        finer: Any = [1.0 if s.discrete else s.bins / _BINS for s in scalars]
         corner.corner(
             np.column_stack([scalar.draws for scalar in scalars]),
             fig=figure,
-            bins=[s.bins if s.discrete else _BINS for s in scalars],
-            hist_bin_factor=[1.0 if s.discrete else s.bins / _BINS for s in scalars],
+            bins=bins,
+            hist_bin_factor=finer,
             range=[s.view for s in scalars],
             labels=labels,
             labelpad=_LABEL_AWAY / panel - 0.3,  # corner adds 0.3 panels
@@ -107,7 +109,7 @@ def _inner_ticks(scalar: ShownScalar, intervals: int) -> list[float]:
     ticks: list[float] = []
     for finer in range(4):
         locator = MaxNLocator(intervals + finer, integer=scalar.discrete)
-        wanted = locator.tick_values(low, high).tolist()
+        wanted = np.asarray(locator.tick_values(low, high)).tolist()
         ticks = [tick for tick in wanted if low + inside <= tick <= high - inside]
         if len(ticks) >= 2:
             break

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from taut.report.fitted import Fitted, TraceLike, guide_words
+from taut.report.fitted import Fitted, guide_words
 from taut.report.numbers import format_short
 from taut.report.plot_style import (
     GREY,
@@ -46,19 +46,20 @@ def draw_loss(fit: Fitted) -> Any:
                 axes.set_axis_off()
             whole.text(0, 0.5, "no finite loss was recorded", transform=whole.transAxes)
             return figure
-        best = float(np.min(loss[finite]))
         late = finite & (work >= work[-1] - _LAST * (work[-1] - work[0]))
         late = late if late.any() else finite
+        # Early stages have few draws and may show a lower loss, so the end has a floor of its own.
+        floor = float(np.min(loss[late]))
         _draw_stages(whole, work, loss, trace.stage)
-        _draw_stages(end, work, loss - best, trace.stage)
-        above = _limit_height(whole, loss[finite], best)
-        _limit_height(end, loss[late] - best, 0.0)
+        _draw_stages(end, work, loss - floor, trace.stage)
+        above = _limit_height(whole, loss[finite])
+        _limit_height(end, loss[late] - floor)
         pad = 0.04 * (work[-1] - work[late][0]) or 1.0
         end.set_xlim(work[late][0] - pad, work[-1] + pad)
         whole.set_title(f"the whole course{above}")
         end.set_title("the end")
         whole.set_ylabel("loss: negative ELBO (nats)")
-        end.set_ylabel("above the lowest loss (nats)")
+        end.set_ylabel("above the lowest loss here (nats)")
         for axes in (whole, end):
             axes.set_xlabel("gradient evaluations")
             axes.spines[["top", "right"]].set_visible(False)
@@ -93,8 +94,9 @@ def _draw_stages(axes: Any, work: np.ndarray, loss: np.ndarray, stage: Any) -> N
         start = stop
 
 
-def _limit_height(axes: Any, loss: np.ndarray, best: float) -> str:
+def _limit_height(axes: Any, loss: np.ndarray) -> str:
     """Keep early huge losses from flattening the rest; return what to say of those above."""
+    best = float(np.min(loss))
     heights = loss - best
     top = min(float(np.max(heights)), _TALLEST * float(np.median(heights)))
     top = top or float(np.max(heights)) or 1.0
@@ -107,7 +109,7 @@ def _limit_height(axes: Any, loss: np.ndarray, best: float) -> str:
 
 def _mark_stop(axes: Any, where: float, fit: Fitted) -> None:
     colour, style = (GREY, "--") if fit.verdict.converged else (VERMILLION, ":")
-    gap = _last_gap(fit.trace)
+    gap = fit.verdict.expected_gap
     told = "unknown" if math.isnan(gap) else f"{format_short(gap)} nats"
     label = f"stopped, expected gap {told}"
     axes.axvline(where, color=colour, linestyle=style, linewidth=1.2, zorder=0, label=label)
@@ -119,8 +121,3 @@ def _title(fit: Fitted, broken: int) -> list[str]:
     if broken:
         sentences.append(f"{broken} losses were not finite and are not drawn")
     return sentences
-
-
-def _last_gap(trace: TraceLike) -> float:
-    known = [gap for gap in np.asarray(trace.expected_gap, dtype=np.float64) if not math.isnan(gap)]
-    return known[-1] if known else math.nan

@@ -62,7 +62,7 @@ def choose_scalars(
         InputError: unknown names, truths of another shape, or nothing left to draw.
     """
     draws = {site: np.asarray(array) for site, array in fit.sample().items()}
-    truths = _scalar_truths(draws, truth or {}, names)
+    truths = _scalar_truths(draws, truth or {})
     sites = list(fit.sites) if names is None else list(draws)
     columns = {name: c for site in sites for name, c in scalar_columns(draws, site).items()}
     remarks = []
@@ -100,12 +100,10 @@ def _resolve(draws: Mapping[str, np.ndarray], names: Sequence[str]) -> list[str]
     return [*dict.fromkeys(s for name in names for s in by_site.get(name, [name]))]
 
 
-def _scalar_truths(
-    draws: Mapping[str, np.ndarray], truth: Mapping[str, Any], names: object
-) -> dict[str, float]:
+def _scalar_truths(draws: Mapping[str, np.ndarray], truth: Mapping[str, Any]) -> dict[str, float]:
     """Return the truth by scalar, from values by site or by scalar."""
     by_site = {site: scalar_names(site, array.shape[1:]) for site, array in draws.items()}
-    scalars = {name for group in by_site.values() for name in group}
+    scalars = dict.fromkeys(name for group in by_site.values() for name in group)
     problems, out = [], {}
     for name, value in truth.items():
         array = np.asarray(value, dtype=np.float64)
@@ -121,7 +119,7 @@ def _scalar_truths(
         elif name in scalars:
             problems.append(f"truth: {name!r} is one number, but the value has shape {array.shape}")
         else:
-            problems.append(unknown_name(name, [*by_site, *scalars - set(by_site)], "truth"))
+            problems.append(unknown_name(name, by_site | scalars, "truth"))
     if problems:
         raise InputError(problems)
     return out

@@ -5,11 +5,12 @@ common kind of colour vision; markers and line styles repeat what colours say, f
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from taut._core.errors import MissingExtraError
-from taut.report.terminal import MORE, printable, shorten_middle, width, wrap
+from taut.report.terminal import printable, shorten_middle, width, wrap
 
 PAGE_WIDTH = 7.5  # inches: the text width of A4 and letter paper with narrow margins
 BLUE = "#0072b2"
@@ -37,20 +38,28 @@ _RC = {
     "lines.linewidth": 1.0,
     "figure.dpi": 100,
 }
+_FONTS = ("font.family", "font.sans-serif", "font.serif", "font.monospace")
 _TITLE_LINE = 0.16  # inches
+_NAME_LINES = 4
 
 
 @contextlib.contextmanager
 def default_look() -> Iterator[None]:
-    """Draw with Taut's look whatever the user's Matplotlib settings, and leave those alone."""
+    """Draw with Taut's look whatever the user's Matplotlib settings, and leave those alone.
+
+    Only the fonts stay the user's, who may have chosen them for the script of the site names.
+    """
     matplotlib = _matplotlib()
     with matplotlib.rc_context():
+        fonts = {setting: matplotlib.rcParams[setting] for setting in _FONTS}
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_RC)
+        matplotlib.rcParams.update(_RC | fonts)
         yield
 
 
-def new_figure(across: float, up: float, layout: str | None = "constrained") -> Any:
+def new_figure(
+    across: float, up: float, layout: Literal["constrained"] | None = "constrained"
+) -> Any:
     """Return an empty white figure, so many inches large, that pyplot does not know of."""
     _matplotlib()
     from taut.report.notebook_figure import NotebookFigure
@@ -64,9 +73,8 @@ def axis_text(text: str) -> str:
 
 
 def axis_label(name: str, unit: str, characters: int) -> str:
-    """Return a name on one or two lines of so many characters, and its unit on a last one."""
-    name = shorten_middle(printable(name), 2 * characters)
-    lines = [name] if width(name) <= characters else _halves(name, characters)
+    """Return a name on lines of so many characters, four at most, and its unit on a last one."""
+    lines = _break_name(printable(name), characters)
     return "\n".join([*map(axis_text, lines), *([unit] if unit else [])])
 
 
@@ -99,15 +107,22 @@ def put_title(figure: Any, lines: list[str]) -> None:
         )
 
 
-def _halves(name: str, characters: int) -> list[str]:
-    """Break a name near its middle: at a cut, or between words if that leaves short parts."""
-    if MORE in name:
-        seam = name.index(MORE) + len(MORE)
-        return [name[:seam], name[seam:]]
-    seams = [i for i in range(1, len(name)) if name[i - 1] in "_/ " or name[i] == "["]
-    fitting = [i for i in seams if max(i, len(name) - i) <= characters]
-    seam = min(fitting, key=lambda i: abs(2 * i - len(name)), default=len(name) // 2)
-    return [name[:seam], name[seam:]]
+def _break_name(name: str, characters: int) -> list[str]:
+    """Break a name after underscores and before its index; cut out its middle if it is too long."""
+    lines = [""]
+    for word in re.split(r"(?<=[_/ ])|(?=\[)", name):
+        if width(lines[-1] + word) > characters:
+            lines.append("")
+        lines[-1] += word
+    lines = _pieces(lines, characters)
+    if len(lines) <= _NAME_LINES:
+        return lines
+    short = shorten_middle(name, _NAME_LINES * characters).replace("...", "\N{HORIZONTAL ELLIPSIS}")
+    return _pieces([short], characters)
+
+
+def _pieces(lines: list[str], characters: int) -> list[str]:
+    return [line[i : i + characters] for line in lines for i in range(0, len(line), characters)]
 
 
 def _matplotlib() -> Any:

@@ -67,7 +67,11 @@ def tell(fit: Fitted) -> Story:
 
 def stopped_words(fit: Fitted) -> str:
     """Return after how many gradient evaluations the loop stopped, and why."""
-    return f"after {fit.gradients:,} gradients: {fit.verdict.message}"
+    steps = fit.trace.gradients
+    spent = int(steps[-1]) if len(steps) else 0
+    checks = fit.gradients - spent
+    checked = f" ({checks:,} more for the checks)" if checks > 0 else ""
+    return f"after {spent:,} gradients{checked}: {fit.verdict.message}"
 
 
 def deciding_findings(fit: Fitted) -> list[FindingLike]:

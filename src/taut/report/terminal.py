@@ -8,7 +8,7 @@ one line.
 import unicodedata
 
 COLUMNS = 80
-MORE = "..."
+_MORE = "..."
 
 
 def printable(text: str) -> str:
@@ -29,16 +29,16 @@ def shorten_middle(text: str, columns: int) -> str:
     """Cut the middle out of a name, so that its start and its index stay readable."""
     if width(text) <= columns:
         return text
-    room = max(columns - len(MORE), 1)
+    room = max(columns - len(_MORE), 1)
     tail = _take(text[::-1], room // 2)[::-1]
-    return _take(text, room - width(tail)) + MORE + tail
+    return _take(text, room - width(tail)) + _MORE + tail
 
 
 def shorten_end(text: str, columns: int) -> str:
     """Cut the end of a line and mark the cut."""
     if width(text) <= columns:
         return text
-    return _take(text, columns - len(MORE)).rstrip() + MORE
+    return _take(text, columns - len(_MORE)).rstrip() + _MORE
 
 
 def pad(text: str, columns: int) -> str:

@@ -61,7 +61,7 @@ def save(record: Record, path: str | os.PathLike) -> None:
     trace = _fields(record.trace)
     document["stage"] = list(trace.pop("stage"))
     _put(arrays, "trace", trace)
-    for name in ("seconds", "gradients", "seed", "versions"):
+    for name in ("seconds", "gradients", "seed", "dtype", "versions"):
         document[name] = getattr(record, name)
     document["observed"] = list(record.observed)
     _put(arrays, _OBSERVED, {str(i): np.asarray(v) for i, v in enumerate(record.observed.values())})
@@ -109,6 +109,7 @@ def read(path: str | os.PathLike) -> Record:
         seconds=document["seconds"],
         gradients=document["gradients"],
         seed=document["seed"],
+        dtype=document["dtype"],
         versions=document["versions"],
         observed={name: observed[str(i)] for i, name in enumerate(document["observed"])},
     )

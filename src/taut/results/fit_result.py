@@ -12,7 +12,7 @@ from taut._core.errors import InputError, UntrustedError, did_you_mean
 from taut._core.threads import single_blas_thread
 from taut.diagnostics.finding import Finding
 from taut.diagnostics.psis import scalar_k_hat, smooth
-from taut.diagnostics.short_hmc import KEPT, continue_chains
+from taut.diagnostics.short_hmc import continue_chains
 from taut.guides.guide import LatentGuide
 from taut.loop.trace import Trace
 from taut.loop.verdict import Verdict
@@ -300,6 +300,10 @@ class Fit:
 
     # Inside.
 
+    @property
+    def _dtype(self) -> np.dtype:
+        return np.dtype(self._record.dtype)
+
     def _values(self, name: str) -> np.ndarray:
         known = self._record.pool.values
         if name not in known:
@@ -323,17 +327,17 @@ class Fit:
         return self._target
 
     def _oracle(self, what: str) -> Oracle:
-        return Oracle(self._require_target(what))
+        return Oracle(self._require_target(what), self._dtype)
 
     def _constrain(self, z: np.ndarray, what: str) -> dict[str, np.ndarray]:
-        return Constrainer(self._require_target(what))(z)
+        return Constrainer(self._require_target(what), self._dtype)(z)
 
     def _more(self, wanted: int, rng: np.random.Generator) -> np.ndarray:
         pool: Pool = self._record.pool
         oracle = self._oracle(f"more than {len(pool)} draws")
         with single_blas_thread():
             if pool.source == "chains":
-                states = pool.z.reshape(KEPT, pool.chains, -1)
+                states = pool.z.reshape(-1, pool.chains, self.dim)
                 return continue_chains(oracle, states, wanted, rng)
             count = wanted if pool.source == "guide" else 4 * wanted
             z = self.guide.transform(rng.standard_normal((count, self.guide.noise_dim)))
@@ -347,14 +351,12 @@ class Fit:
         record = self._record
         if record.weighed is None or self._target is None:
             return None
-        values = Constrainer(self._target)(record.weighed.z)
+        values = self._constrain(record.weighed.z, "k-hat")
         ratios = record.weighed.log_ratios
         found: dict[str, float] = {}
         for name, value in values.items():
             columns = np.asarray(value, float).reshape(len(ratios), -1)
-            for label, column in zip(
-                scalar_names(name, value.shape[1:]), columns.T, strict=True
-            ):
+            for label, column in zip(scalar_names(name, value.shape[1:]), columns.T, strict=True):
                 found[label] = scalar_k_hat(column, ratios)
         return found
 

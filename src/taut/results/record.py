@@ -31,6 +31,7 @@ class Record:
         seconds: where the time went.
         gradients: gradient evaluations, checks included.
         seed: the seed.
+        dtype: floating type the model was computed in.
         versions: versions of the libraries in use.
         observed: data of the observed sites, by site.
     """
@@ -49,5 +50,6 @@ class Record:
     seconds: dict[str, float]
     gradients: int
     seed: int
+    dtype: str
     versions: dict[str, str]
     observed: dict[str, Any]

@@ -88,7 +88,9 @@ def bind_arguments(model: Callable, args: tuple, kwargs: dict) -> Arguments:
     args, kwargs = jax.tree_util.tree_map(
         _as_value, (args, kwargs), is_leaf=lambda v: _is_number_list(v) or _is_table_column(v)
     )
-    flat, structure = jax.tree_util.tree_flatten_with_path((args, kwargs), is_leaf=lambda v: v is None)
+    flat, structure = jax.tree_util.tree_flatten_with_path(
+        (args, kwargs), is_leaf=lambda v: v is None
+    )
     structure = jax.tree_util.tree_structure((args, kwargs), is_leaf=lambda v: v is None)
     positions = _positional_names(model)
     names = tuple(_name(path, positions) for path, _ in flat)
@@ -116,7 +118,9 @@ def _check_signature(model: Callable, args: tuple, kwargs: dict) -> None:
                 f"its signature is {label}{signature}"
             )
     if not problems:
-        problems.append(f"the model cannot be called so: {reason}; its signature is {label}{signature}")
+        problems.append(
+            f"the model cannot be called so: {reason}; its signature is {label}{signature}"
+        )
     raise InputError(problems)
 
 
@@ -148,7 +152,9 @@ def _is_number_list(value: Any) -> bool:
 
 def _is_table_column(value: Any) -> bool:
     # pandas, polars and xarray columns, without importing any of them.
-    return hasattr(value, "__array__") and not isinstance(value, (np.ndarray, np.generic, jax.Array))
+    return hasattr(value, "__array__") and not isinstance(
+        value, (np.ndarray, np.generic, jax.Array)
+    )
 
 
 def _as_value(value: Any) -> Any:

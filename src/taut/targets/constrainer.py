@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from taut._core.precision import native_dtype, precision_of
 from taut.targets.oracle import compiler_options
-from taut.targets.program import floating_dtype
 from taut.targets.target import Target
 
 ROWS, SMALL_ROWS = 1024, 64
@@ -20,19 +20,22 @@ class Constrainer:
 
     Args:
         target: whose values to make.
+        dtype: the floating type the model runs in; JAX's own by default.
     """
 
-    def __init__(self, target: Target):
-        program = target.program
-        self._data = jax.device_put(tuple(target.data))
-        self._dtype = floating_dtype()
-        if program.constrainer is None:
-            program.constrainer = _compile(target)
-        self._rows, self._run = program.constrainer
+    def __init__(self, target: Target, dtype: np.dtype | None = None):
+        self._dtype = native_dtype() if dtype is None else np.dtype(dtype)
+        compiled, key = target.program.compiled, ("values", self._dtype)
+        with precision_of(self._dtype):
+            if key not in compiled:
+                compiled[key] = _compile(target)
+            self._data = jax.device_put(tuple(target.data))
+        self._rows, self._run = compiled[key]
 
     def __call__(self, z: np.ndarray) -> dict[str, np.ndarray]:
         """Return the values at `z` (n, dim), each with a leading axis of length n."""
-        rows = z.astype(self._dtype)
+        with np.errstate(over="ignore"):
+            rows = z.astype(self._dtype)
         pieces = []
         for start in range(0, len(rows), self._rows):
             part = rows[start : start + self._rows]
@@ -40,7 +43,8 @@ class Constrainer:
             if count < self._rows:
                 padding = np.broadcast_to(part[:1], (self._rows - count, part.shape[1]))
                 part = np.concatenate([part, padding])
-            values = self._run(part, self._data)
+            with precision_of(self._dtype):
+                values = self._run(part, self._data)
             pieces.append({name: np.asarray(value)[:count] for name, value in values.items()})
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
@@ -49,7 +53,7 @@ def _compile(target: Target) -> tuple[int, Any]:
     program = target.program
     largest = max([program.dim, *(int(np.size(leaf)) for leaf in target.data)])
     rows = SMALL_ROWS if largest > LARGE_VALUES else ROWS
-    shape = jax.ShapeDtypeStruct((rows, program.dim), floating_dtype())
+    shape = jax.ShapeDtypeStruct((rows, program.dim), native_dtype())
 
     def constrain(z, data):
         return jax.vmap(lambda point: program.constrain(data, point))(z)

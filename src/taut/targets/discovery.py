@@ -31,6 +31,11 @@ _NEEDS_A_VALUE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConv
 _NEEDS_A_VALUE += (jax.errors.TracerIntegerConversionError, jax.errors.NonConcreteBooleanIndexError)
 
 
+NO_DATA = (
+    "no site of the model is observed, so this is a fit of the prior; was obs= meant to be None?"
+)
+
+
 def discover(
     model: Callable, arguments: Arguments, held: tuple[str, ...] = ()
 ) -> tuple[ModelProgram, Arguments]:
@@ -69,6 +74,8 @@ def discover(
     if problems:
         raise InputError(problems)
     notes = (*(_held_note(name) for name in held), *_subsampling_notes(trace))
+    if not any(m["type"] == "sample" and m["is_observed"] for m in trace.values()):
+        notes = (*notes, NO_DATA)
     sites, offset = [], 0
     for name, message in trace.items():
         if message["type"] == "sample" and not message["is_observed"]:

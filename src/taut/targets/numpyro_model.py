@@ -9,7 +9,6 @@ and `mask` change the model's density, not the change of variables.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro

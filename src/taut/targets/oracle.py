@@ -15,8 +15,9 @@ import jax.extend
 import numpy as np
 
 from taut._core.errors import InputError
+from taut._core.precision import native_dtype, precision_of
 from taut.targets.cost import count_operations
-from taut.targets.program import Program, floating_dtype
+from taut.targets.program import Program
 from taut.targets.target import Target
 
 # Rows of the compiled batch by the work of one row, in elements computed. Calls of cheap models cost
@@ -41,7 +42,7 @@ class Executable:
 
     def __init__(self, program: Program, data: tuple[Any, ...]):
         start = time.perf_counter()
-        self.dtype = floating_dtype()
+        self.dtype = native_dtype()
         row = jax.ShapeDtypeStruct((program.dim,), self.dtype)
 
         def value_and_grad(z, leaves):
@@ -84,22 +85,24 @@ def compiler_options() -> dict[str, Any] | None:
 
 
 class Oracle:
-    """Evaluates a target's log density and gradient on the host, in float64, and counts.
+    """Evaluates a target's log density and gradient and counts; its results are float64.
 
     Args:
         target: what to evaluate.
+        dtype: the floating type the model runs in; JAX's own by default.
     """
 
-    def __init__(self, target: Target):
+    def __init__(self, target: Target, dtype: np.dtype | None = None):
         self.target = target
         self.dim = target.dim
-        self.fresh = target.program.executable is None
-        if self.fresh:
-            target.program.executable = Executable(target.program, tuple(target.data))
-        self.executable: Executable = target.program.executable
+        self.dtype = native_dtype() if dtype is None else np.dtype(dtype)
+        compiled, key = target.program.compiled, ("density", self.dtype)
+        with precision_of(self.dtype):
+            if key not in compiled:
+                compiled[key] = Executable(target.program, tuple(target.data))
+            self.data = jax.device_put(tuple(target.data))
+        self.executable: Executable = compiled[key]
         self.batch = self.executable.batch
-        self.data = jax.device_put(tuple(target.data))
-        self.gradients = 0
         self.calls = 0
 
     def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -108,15 +111,16 @@ class Oracle:
         A row whose value or gradient is not finite gets the value -inf and the gradient zero.
         """
         n, batch = len(z), self.batch
-        rows = z.astype(self.executable.dtype)
+        with np.errstate(over="ignore"):
+            rows = z.astype(self.dtype)
         pending = []
-        for start in range(0, n, batch):
-            part = rows[start : start + batch]
-            if len(part) < batch:
-                padding = np.broadcast_to(part[:1], (batch - len(part), self.dim))
-                part = np.concatenate([part, padding])
-            pending.append(self.executable(part, self.data))
-        self.gradients += n
+        with precision_of(self.dtype):
+            for start in range(0, n, batch):
+                part = rows[start : start + batch]
+                if len(part) < batch:
+                    padding = np.broadcast_to(part[:1], (batch - len(part), self.dim))
+                    part = np.concatenate([part, padding])
+                pending.append(self.executable(part, self.data))
         self.calls += len(pending)
         if len(pending) == 1:
             values = np.asarray(pending[0][0])[:n].astype(float)
@@ -125,7 +129,8 @@ class Oracle:
             values = np.concatenate([np.asarray(v) for v, _ in pending])[:n].astype(float)
             gradients = np.concatenate([np.asarray(g) for _, g in pending])[:n].astype(float)
         # A sum is finite only if all its terms are: one pass over the gradients.
-        bad = ~np.isfinite(values + gradients.sum(axis=1))
+        with np.errstate(invalid="ignore", over="ignore"):
+            bad = ~np.isfinite(values + gradients.sum(axis=1))
         if bad.any():
             values[bad] = -np.inf
             gradients[bad] = 0.0
@@ -134,4 +139,4 @@ class Oracle:
     @property
     def resolution(self) -> float:
         """Relative rounding error of one log density."""
-        return 4.0 * float(np.finfo(self.executable.dtype).eps)
+        return 4.0 * float(np.finfo(self.dtype).eps)

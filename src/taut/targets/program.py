@@ -6,10 +6,10 @@ compiled functions, so that fitting new data of the same shapes traces and compi
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from taut._core.fingerprint import fingerprint
@@ -52,10 +52,12 @@ class Program(abc.ABC):
     sites: tuple[Site, ...]
     deterministics: tuple[str, ...]
     notes: tuple[str, ...]
-    # Compiled once, by the oracle and the constrainer, for all data of the same shapes.
-    executable: Any = None
-    constrainer: Any = None
     _read: Hashable = None
+
+    @functools.cached_property
+    def compiled(self) -> dict[tuple[str, np.dtype], Any]:
+        """What was compiled for all data of these shapes, by purpose and floating type."""
+        return {}
 
     @property
     def dim(self) -> int:
@@ -101,8 +103,3 @@ class Program(abc.ABC):
             for site in self.sites
             for index in np.ndindex(site.latent_shape)
         ]
-
-
-def floating_dtype() -> np.dtype:
-    """Return the precision models run in: float32, or float64 when JAX is set to x64."""
-    return np.dtype(jax.dtypes.canonicalize_dtype(np.float64))

@@ -11,10 +11,11 @@ import numpy as np
 from taut._core.errors import InputError
 from taut._core.fingerprint import identity
 from taut._core.modules import module
+from taut._core.precision import native_dtype
 from taut.targets.arguments import Arguments, bind_arguments
 from taut.targets.discovery import discover
 from taut.targets.log_density import DensityProgram
-from taut.targets.program import Program, floating_dtype
+from taut.targets.program import Program
 from taut.targets.validation import data_problems
 
 PROGRAMS_KEPT = 64
@@ -58,7 +59,7 @@ class Target:
         return self.program.log_joint(self.data, values)
 
 
-def target(model: Callable, *args: Any, **kwargs: Any) -> Target:
+def target(model: Callable, /, *args: Any, **kwargs: Any) -> Target:
     """Bind a NumPyro model to its arguments.
 
     Args:
@@ -78,7 +79,7 @@ def target(model: Callable, *args: Any, **kwargs: Any) -> Target:
             f"a model is a function with numpyro.sample statements; got {type(model).__name__}"
         )
     arguments = bind_arguments(model, args, kwargs)
-    key = ("model", identity(model), floating_dtype())
+    key = ("model", identity(model), native_dtype())
     held = _PROGRAMS.held(key)
     arguments = arguments.hold_static(held)
     program = _PROGRAMS.find(key, arguments)
@@ -111,7 +112,7 @@ def from_log_density(function: Callable, init: Any, data: Any = None) -> Target:
         tuple(f"data[{i}]" for i in range(len(leaves))), leaves, (True,) * len(leaves), structure
     )
     shapes, init_structure = jax.tree_util.tree_flatten(init)
-    key = ("density", identity(function), floating_dtype(), init_structure)
+    key = ("density", identity(function), native_dtype(), init_structure)
     key += (tuple(np.shape(v) for v in shapes),)
     program = _PROGRAMS.find(key, arguments)
     if program is None:

@@ -105,9 +105,7 @@ class Leaf:
     index: int
 
 
-def check_observed(
-    trace: dict, tracers: list[Any]
-) -> tuple[list[str], tuple[ObservedCheck, ...]]:
+def check_observed(trace: dict, tracers: list[Any]) -> tuple[list[str], tuple[ObservedCheck, ...]]:
     """Find observed sites with data of the wrong shape; list what to check of their values.
 
     Args:
@@ -205,7 +203,11 @@ def _support_words(support: Any) -> str:
     base = getattr(support, "base_constraint", support)
     words = type(base).__name__.lstrip("_").lower().replace("greaterthan", "greater than ")
     bounds = [getattr(base, k, None) for k in ("lower_bound", "upper_bound")]
-    shown = [f"{np.min(b):g}" if np.ndim(b) == 0 or np.ptp(b) == 0 else "one per row" for b in bounds if b is not None]
+    shown = [
+        f"{np.min(b):g}" if np.ndim(b) == 0 or np.ptp(b) == 0 else "one per row"
+        for b in bounds
+        if b is not None
+    ]
     return f"{words} {', '.join(shown)}".strip() if shown else words
 
 
