@@ -1,7 +1,7 @@
 """Taut: variational inference for NumPyro models that says whether to believe it.
 
-`taut.fit(model, *data)` fits a posterior with nothing to choose. Names are imported when first used,
-so that `import taut` costs nothing.
+`taut.fit(model, *data)` fits a posterior with nothing to choose. Names are imported when first
+used, so that `import taut` costs nothing.
 """
 
 import importlib

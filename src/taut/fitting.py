@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from taut._core.errors import InputError, did_you_mean
 from taut._core.precision import native_dtype
@@ -190,7 +191,7 @@ def _check_options(
             f"first: taut.fit(taut.target(model, ..., {name}=...))"
             for name in clashes
         ]
-    if any(isinstance(v, jax.core.Tracer) for v in jax.tree_util.tree_leaves((args, kwargs))):
+    if any(isinstance(v, Tracer) for v in jax.tree_util.tree_leaves((args, kwargs))):
         problems.append(
             "taut.fit decides on the host what to do next, so it cannot run inside jax.jit, vmap "
             "or grad; call it outside"

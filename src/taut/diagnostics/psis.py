@@ -122,7 +122,7 @@ def heavy_tails(
     distance = np.abs(values - middle)
     suspicious = distance.max(axis=0) > SUSPICIOUS_REACH * np.maximum(high - low, 1e-300)
     found = {}
-    for column in np.flatnonzero(suspicious):
+    for column in np.flatnonzero(suspicious).tolist():
         _, shape = smooth(np.log(np.maximum(distance[:, column], 1e-300)))
         if shape > HEAVY_TAIL:
             found[names[column]] = shape

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
+from taut.guides.full_rank import FullRankNormal
 from taut.guides.guide import LatentGuide
 from taut.objectives.matched_elbo import Batch
 
@@ -224,7 +225,7 @@ def continue_chains(
 
 
 def _root(guide: LatentGuide) -> _Root:
-    return _Root(getattr(guide, "scale_tril", None) if guide.name == "full-rank" else guide.sd())
+    return _Root(guide.scale_tril if isinstance(guide, FullRankNormal) else guide.sd())
 
 
 def _memory(

@@ -131,7 +131,7 @@ def draws_from(weights: Weights, chains: Chains | None) -> str:
 
 
 def weights_worth(weights: Weights) -> float:
-    """Return how many draws the weighted draws are worth; zero if the weights cannot be relied on."""
+    """Return how many draws the weighted ones are worth; zero if they cannot be relied on."""
     tail_is_fine = weights.k_hat <= weights.k_threshold
     if not tail_is_fine and weights.efficiency < NOT_NEEDED_EFFICIENCY:
         return 0.0

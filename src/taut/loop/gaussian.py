@@ -27,7 +27,7 @@ FAMILIES: dict[str, type[Family]] = {
     "low-rank": LowRankFamily,
 }
 
-# In single precision a guide that must be narrowed more often than this has met rounding, not support.
+# In single precision a guide that must be narrowed more often than this has met rounding.
 HALVINGS_IN_SINGLE = 4
 
 # A relative rounding error above this is single precision's.

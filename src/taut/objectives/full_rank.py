@@ -84,7 +84,7 @@ class FullRankStep(NaturalStep):
         if length > TRUST_RADIUS:
             move = move * (TRUST_RADIUS / length)
         root = (old.scale_tril @ axes) / np.sqrt(precision)
-        upper = np.linalg.qr(root.T, mode="r")
+        upper = np.asarray(np.linalg.qr(root.T, mode="r"))
         upper = upper * np.sign(np.diagonal(upper))[:, None]
         return FullRankNormal(old.loc + old.scale_tril @ move, upper.T)
 

@@ -269,7 +269,11 @@ class Fit:
         from taut.report.arviz import to_arviz
 
         record = self._record
-        found = {s.name: list(s.dims) for s in record.sites if s.shape and all(s.dims)}
+        found = {
+            site.name: [name for name in site.dims if name is not None]
+            for site in record.sites
+            if site.shape and None not in site.dims
+        }
         stats = {"lp": record.pool.log_p, "log_q": self.guide.log_prob(record.pool.z)}
         attributes = {
             "trust": self.trust,

@@ -1,7 +1,7 @@
 """Limited-memory BFGS in coordinates where the Hessian is about the identity.
 
-Written for charts of a guide: the first inverse Hessian is the identity, the step is capped, and the
-line search expands as well as backtracks, without which a fit crawls along the valley of a funnel.
+Written for charts of a guide: the first inverse Hessian is the identity, the step is capped, and
+the line search expands as well as backtracks, without which a fit crawls along a funnel's valley.
 Reference: Nocedal and Wright, Numerical Optimization, 2nd edition, algorithm 7.4.
 """
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from taut._core.errors import InputError, did_you_mean
@@ -91,7 +92,6 @@ def bind_arguments(model: Callable, args: tuple, kwargs: dict) -> Arguments:
     flat, structure = jax.tree_util.tree_flatten_with_path(
         (args, kwargs), is_leaf=lambda v: v is None
     )
-    structure = jax.tree_util.tree_structure((args, kwargs), is_leaf=lambda v: v is None)
     positions = _positional_names(model)
     names = tuple(_name(path, positions) for path, _ in flat)
     values = tuple(value for _, value in flat)
@@ -177,7 +177,7 @@ def _as_value(value: Any) -> Any:
 def _is_data(value: Any) -> bool:
     if not isinstance(value, (np.ndarray, jax.Array)):
         return False
-    return jax.dtypes.issubdtype(value.dtype, np.number) or value.dtype == np.bool_
+    return jnp.issubdtype(value.dtype, np.number) or value.dtype == np.bool_
 
 
 def _static_key(value: Any) -> Hashable:

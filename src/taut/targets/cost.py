@@ -1,7 +1,7 @@
 """How much work one evaluation of a traced function is, counted rather than timed.
 
-Decisions that depend on cost (batch size, how many chains to check with) must not depend on how busy
-the machine is, or the same seed would give different results.
+Decisions that depend on cost (batch size, how many chains to check with) must not depend on how
+busy the machine is, or the same seed would give different results.
 """
 
 import math

@@ -1,8 +1,8 @@
 """One abstract run of a NumPyro model: its sites, its concrete arguments, its mistakes.
 
 The model runs under `jax.eval_shape` with the data as tracers, so nothing is computed or compiled.
-When it asks for the value of a tracer, as `len(np.unique(index))` does, the argument it asked for is
-held static and the run is repeated.
+When it asks for the value of a tracer, as `len(np.unique(index))` does, the argument it asked for
+is held static and the run is repeated.
 """
 
 from collections.abc import Callable
@@ -150,7 +150,7 @@ def _asked_for(error: Exception, arguments: Arguments, tracers: list[Any]) -> li
         return mentioned
     # Sizes and indices are integers: hold those before holding everything.
     flat = list(zip(names, arguments.leaves, strict=True))
-    integers = [n for n, v in flat if not jax.dtypes.issubdtype(v.dtype, np.floating)]
+    integers = [n for n, v in flat if not jnp.issubdtype(v.dtype, np.floating)]
     return integers or [n for n, _ in flat]
 
 

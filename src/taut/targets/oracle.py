@@ -20,8 +20,8 @@ from taut.targets.cost import count_operations
 from taut.targets.program import Program
 from taut.targets.target import Target
 
-# Rows of the compiled batch by the work of one row, in elements computed. Calls of cheap models cost
-# little more than their dispatch, so many rows are nearly free; rows of expensive ones are not.
+# Rows of the compiled batch by the work of one row, in elements computed. Calls of cheap models
+# cost little more than their dispatch, so many rows are nearly free; those of dear ones are not.
 BATCH_BY_WORK = ((2e4, 256), (2e5, 64), (math.inf, 16))
 ACCELERATOR_BATCH = 1024
 
@@ -70,6 +70,7 @@ class Executable:
         self.seconds = {"trace": middle - start, "compile": time.perf_counter() - middle}
 
     def __call__(self, z: np.ndarray, data: tuple[Any, ...]) -> Any:
+        """Return values (batch,) and gradients (batch, dim) as JAX arrays."""
         return self._compiled(z, data)
 
 

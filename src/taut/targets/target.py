@@ -126,7 +126,9 @@ class _ProgramStore:
 
     def __init__(self, capacity: int):
         self._capacity = capacity
-        self._programs: collections.OrderedDict[Hashable, Any] = collections.OrderedDict()
+        self._programs: collections.OrderedDict[tuple[Hashable, Hashable], Program] = (
+            collections.OrderedDict()
+        )
         # What had to be held static for a model, learned at its first run.
         self._held: dict[Hashable, tuple[str, ...]] = {}
         self._lock = threading.Lock()

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from numpyro.distributions import biject_to
 
 from taut._core.errors import first_few
@@ -145,7 +146,7 @@ def data_problems(checks: tuple[ObservedCheck, ...], arguments: Arguments) -> li
 def _known(value: Any, positions: dict[int, Leaf]) -> Any:
     if id(value) in positions:
         return positions[id(value)]
-    return None if isinstance(value, jax.core.Tracer) else value
+    return None if isinstance(value, Tracer) else value
 
 
 def _shape_problem(name: str, message: dict) -> str | None:
@@ -162,7 +163,8 @@ def _shape_problem(name: str, message: dict) -> str | None:
         return None
     plates = ", ".join(f"{f.name!r} (size {f.size})" for f in message["cond_indep_stack"])
     inside = f" inside plate {plates}" if plates else ""
-    what = f"site {name!r}{inside}: the distribution has shape {batch + tuple(fn.event_shape)} and the data {shape}"
+    whole = batch + tuple(fn.event_shape)
+    what = f"site {name!r}{inside}: the distribution has shape {whole} and the data {shape}"
     fix = "reshape one of them, for example y[:, 0] or x.squeeze(-1), so that they agree"
     if joint is None:
         return f"{what}, which do not fit together; {fix}"
