@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from taut.diagnostics.psis import Weights, importance_weights
-from taut.diagnostics.short_hmc import LEAPFROG, MOST_ROUNDS, ROUND, Chains, ShortHmc
+from taut.diagnostics.short_hmc import FULL, THIN, Chains, Schedule, ShortHmc
 from taut.diagnostics.trust import draws_from, far_off, weights_worth
 from taut.loop.monitor import Monitor
 from taut.loop.stages import Outcome
@@ -16,10 +16,9 @@ from taut.posterior.draws import Draws
 from taut.posterior.pool import resample
 
 WEIGHED_DRAWS = 4096
-MOST_CHAINS, FEWEST_CHAINS = 256, 64
-
-# What the short chains may cost: so many times what the fit took, and so many elements on top.
-ALLOWED_FITS, ALLOWED_WORK = 2.5, 3e8
+# What a full round of short chains may cost: so many times what the fit took, and so many elements
+# on top. Above the last limit, about a millisecond a gradient, the chains are skipped.
+ALLOWED_FITS, ALLOWED_WORK, MOST_WORK = 2.5, 3e8, 1e6
 
 # Draws worth fewer than this leave visible noise in a mean; more rounds are run while affordable.
 ENOUGH_EFFECTIVE = 1500.0
@@ -76,7 +75,6 @@ def run_checks(
     """
     guide = outcome.guide
     noise = rng.standard_normal((WEIGHED_DRAWS, guide.noise_dim))
-    allowed = ALLOWED_FITS * monitor.gradients + ALLOWED_WORK / work
     z = guide.transform(noise)
     log_p, _ = monitor(z)
     weighed = Draws(z, log_p, guide.log_prob(z))
@@ -85,21 +83,11 @@ def run_checks(
     weights = importance_weights(weighed.log_ratios)
     if not wanted:
         return Checks(weighed, weights, None, reason, z, log_p, "guide", len(z))
-    chains, skipped = None, TOO_EXPENSIVE
-    count, rounds = affordable(allowed)
-    if count:
-        skipped = ""
-        start = _starts(weighed, count, rng)
-        hmc = ShortHmc(monitor, guide, start, rng)
-        for chains in hmc.rounds(rounds):
-            monitor.progress.update("short chains", gradients=monitor.gradients)
-            if far_off(chains) and chains.rounds >= ROUNDS_WHEN_FAR_OFF:
-                break
-        while chains.settled and chains.rounds < rounds:
-            if max(chains.effective, weights_worth(weights)) >= ENOUGH_EFFECTIVE:
-                break
-            chains = hmc.extend(chains)
-    return _choose(weighed, weights, chains, skipped, rng)
+    schedule = choose_schedule(work, monitor.gradients)
+    if schedule is None:
+        return _choose(weighed, weights, None, TOO_EXPENSIVE, rng)
+    chains = _run_chains(outcome.guide, weighed, weights, schedule, monitor, rng)
+    return _choose(weighed, weights, chains, "", rng)
 
 
 TOO_EXPENSIVE = (
@@ -108,16 +96,38 @@ TOO_EXPENSIVE = (
 )
 
 
-def affordable(allowed: float) -> tuple[int, int]:
-    """Return how many chains and at most how many rounds of them fit into so many gradients."""
-    per_chain = ROUND * LEAPFROG
-    chains = MOST_CHAINS
-    while chains > FEWEST_CHAINS and chains * per_chain > allowed:
-        chains //= 2
-    rounds = int(allowed / (chains * per_chain))
-    if chains == MOST_CHAINS:
-        return chains, MOST_ROUNDS
-    return (chains, min(rounds, MOST_ROUNDS)) if rounds else (0, 0)
+def choose_schedule(work: float, gradients: int) -> Schedule | None:
+    """Return how many short chains to run, or None if they would cost too much.
+
+    Args:
+        work: elements computed for one gradient.
+        gradients: what the fit took.
+    """
+    if work > MOST_WORK:
+        return None
+    allowed = ALLOWED_FITS * gradients + ALLOWED_WORK / work
+    return FULL if FULL.cost <= allowed else THIN
+
+
+def _run_chains(
+    guide: Any,
+    weighed: Draws,
+    weights: Weights,
+    schedule: Schedule,
+    monitor: Monitor,
+    rng: np.random.Generator,
+) -> Chains | None:
+    chains = None
+    hmc = ShortHmc(monitor, guide, _starts(weighed, schedule.chains, rng), schedule, rng)
+    for chains in hmc.rounds():
+        monitor.progress.update("short chains", gradients=monitor.gradients)
+        if far_off(chains) and chains.rounds >= ROUNDS_WHEN_FAR_OFF:
+            break
+    while chains is not None and chains.settled and chains.rounds < schedule.rounds:
+        if max(chains.effective, weights_worth(weights)) >= ENOUGH_EFFECTIVE:
+            break
+        chains = hmc.extend(chains)
+    return chains
 
 
 def _starts(weighed: Draws, count: int, rng: np.random.Generator) -> np.ndarray:

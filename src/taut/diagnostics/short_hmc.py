@@ -17,16 +17,37 @@ from taut.guides.guide import LatentGuide
 from taut.objectives.matched_elbo import Batch
 
 REFERENCE = "Wang and others (2023), Targeted accuracy diagnostics, arXiv 2302.12419"
-LEAPFROG = 6
-ROUND, KEPT = 26, 16
 ACCEPTANCE, LEAST_ACCEPTANCE = 0.8, 0.4
-MOST_ROUNDS = 8
 JITTER = 0.3
 LARGEST_COVARIANCE = 256
 
 # What a settled round may still do: correlation across chains between its first and last states,
 # shift of a mean in sd, factor on a sd; each plus a multiple of 1 / sqrt(chains), its own noise.
 REMEMBERED, MOVED, WIDENED = 0.1, 0.06, 1.06
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How much to run.
+
+    Attributes:
+        chains: how many chains.
+        iterations: iterations of one round; the step size adapts before those that are kept.
+        kept: how many of them are kept, the last ones.
+        leapfrog: gradients of one iteration.
+        rounds: how many rounds at most.
+    """
+
+    chains: int
+    iterations: int
+    kept: int
+    leapfrog: int
+    rounds: int
+
+    @property
+    def cost(self) -> int:
+        """Gradients of one round."""
+        return self.chains * self.iterations * self.leapfrog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +77,12 @@ class Chains:
     @property
     def effective(self) -> float:
         """Effective number of draws for the worst coordinate's mean, from the chains' spread."""
-        kept, count, dim = self.states.shape
-        spread = self.states.mean(axis=0).var(axis=0, ddof=1) / count
-        variance = self.states.reshape(-1, dim).var(axis=0)
-        return float(min((variance / np.maximum(spread, 1e-300)).min(), kept * count))
+        return _effective(self.states)
+
+
+# For models of cheap gradients, and for the others.
+FULL = Schedule(chains=256, iterations=26, kept=16, leapfrog=6, rounds=8)
+THIN = Schedule(chains=64, iterations=18, kept=8, leapfrog=5, rounds=4)
 
 
 class ShortHmc:
@@ -69,20 +92,30 @@ class ShortHmc:
         batch: batched log density and gradient.
         guide: what is being checked.
         start: draws of it to start from (chains, dim).
+        schedule: how much to run.
         rng: source of noise.
     """
 
     def __init__(
-        self, batch: Batch, guide: LatentGuide, start: np.ndarray, rng: np.random.Generator
+        self,
+        batch: Batch,
+        guide: LatentGuide,
+        start: np.ndarray,
+        schedule: Schedule,
+        rng: np.random.Generator,
     ):
         self._guide = guide
-        self._walk = Walk(batch, start, _root(guide), rng)
+        self._most = schedule.rounds
+        self._walk = Walk(batch, start, _root(guide), schedule, rng)
 
-    def rounds(self, most: int = MOST_ROUNDS) -> Iterator[Chains]:
+    def rounds(self) -> Iterator[Chains]:
         """Run rounds until the chains settle; yields the state of affairs after each."""
         guide_mean, guide_sd = self._guide.mean(), self._guide.sd()
         previous = (guide_mean, guide_sd)
-        for number in range(1, most + 1):
+        # Noise of the largest of so many comparisons, in standard errors.
+        largest = 1.0 + np.sqrt(2.0 * np.log(2.0 * self._guide.dim + 2.0))
+        previous_effective = np.inf
+        for number in range(1, self._most + 1):
             first, first_values = self._walk.position, self._walk.values
             states, log_p, acceptance = self._walk.round()
             flat = states.reshape(-1, states.shape[-1])
@@ -91,18 +124,19 @@ class ShortHmc:
             old_mean, old_sd = previous
             moved = np.abs(mean - old_mean) / sd
             change = np.maximum(sd / old_sd, old_sd / np.maximum(sd, 1e-300))
-            noise = 1.0 / np.sqrt(len(first))
+            effective = _effective(states)
+            noise = largest * np.sqrt(1.0 / effective + 1.0 / previous_effective)
             settled = bool(
-                (moved < MOVED + 2.0 * noise).all()
-                and (change < WIDENED + 1.5 * noise).all()
-                and memory < REMEMBERED + 2.0 * noise
+                (moved < MOVED + noise).all()
+                and (change < WIDENED + noise).all()
+                and memory < REMEMBERED + largest / np.sqrt(len(first))
                 and acceptance > LEAST_ACCEPTANCE
             )
             drift, ratio = (mean - guide_mean) / guide_sd, sd / guide_sd
             yield Chains(states, log_p, drift, ratio, memory, settled, number, acceptance)
             if settled:
                 return
-            previous = (mean, sd)
+            previous, previous_effective = (mean, sd), effective
             self._walk.rewhiten(flat)
 
     def extend(self, chains: Chains) -> Chains:
@@ -124,10 +158,19 @@ class Walk:
         batch: batched log density and gradient.
         start: where the chains are (chains, dim).
         root: square root of the covariance to whiten by.
+        schedule: how much to run.
         rng: source of noise.
     """
 
-    def __init__(self, batch: Batch, start: np.ndarray, root: "_Root", rng: np.random.Generator):
+    def __init__(
+        self,
+        batch: Batch,
+        start: np.ndarray,
+        root: "_Root",
+        schedule: Schedule,
+        rng: np.random.Generator,
+    ):
+        self._schedule = schedule
         self._batch = batch
         self._rng = rng
         self._root = root
@@ -138,13 +181,15 @@ class Walk:
     def round(self) -> tuple[np.ndarray, np.ndarray, float]:
         """Run one round, adapting before what is kept; return states, densities and acceptance."""
         states, log_p, acceptances = [], [], []
-        for iteration in range(ROUND):
+        schedule = self._schedule
+        adapting = schedule.iterations - schedule.kept
+        for iteration in range(schedule.iterations):
             acceptance = self._iterate()
-            if iteration < ROUND - KEPT:
+            if iteration < adapting:
                 gain = 1.0 / (1.0 + 0.4 * iteration)
                 self._step_size *= float(np.exp(gain * (acceptance - ACCEPTANCE)))
                 self._step_size = min(max(self._step_size, 1e-3), 2.0)
-            if iteration >= ROUND - KEPT:
+            else:
                 states.append(self.position)
                 log_p.append(self.values)
                 acceptances.append(acceptance)
@@ -159,10 +204,10 @@ class Walk:
         position, gradients = self.position, self._gradients
         values = self.values
         momentum = momentum + 0.5 * size * root.pull(gradients)
-        for leap in range(LEAPFROG):
+        for leap in range(self._schedule.leapfrog):
             position = position + size * root.push(momentum)
             values, gradients = self._batch(position)
-            last = leap == LEAPFROG - 1
+            last = leap == self._schedule.leapfrog - 1
             momentum = momentum + (0.5 if last else 1.0) * size * root.pull(gradients)
         after = values - 0.5 * (momentum**2).sum(axis=1)
         with np.errstate(invalid="ignore"):
@@ -215,7 +260,8 @@ def continue_chains(
         rng: source of noise.
     """
     flat = states.reshape(-1, states.shape[-1])
-    walk = Walk(batch, states[-1], _Root(flat.std(axis=0)), rng)
+    schedule = dataclasses.replace(FULL, chains=states.shape[1])
+    walk = Walk(batch, states[-1], _Root(flat.std(axis=0)), schedule, rng)
     walk.rewhiten(flat)
     kept: list[np.ndarray] = []
     while sum(len(part) for part in kept) < wanted:
@@ -226,6 +272,13 @@ def continue_chains(
 
 def _root(guide: LatentGuide) -> _Root:
     return _Root(guide.scale_tril if isinstance(guide, FullRankNormal) else guide.sd())
+
+
+def _effective(states: np.ndarray) -> float:
+    kept, count, dim = states.shape
+    spread = states.mean(axis=0).var(axis=0, ddof=1) / count
+    variance = states.reshape(-1, dim).var(axis=0)
+    return float(min((variance / np.maximum(spread, 1e-300)).min(), kept * count))
 
 
 def _memory(

@@ -92,7 +92,11 @@ def judge(
         findings.append(_drift(chains, coordinates))
         findings.append(_settled(chains))
     elif skipped:
-        findings.append(Finding("short HMC", np.nan, np.nan, "note", skipped))
+        # Weights alone cannot see what the guide's draws never reach.
+        enough = weights is not None and weights.efficiency >= EXCELLENT_EFFICIENCY
+        findings.append(
+            Finding("short HMC", np.nan, np.nan, "note" if enough else "doubt", skipped)
+        )
     findings.append(_modes(solutions, coordinates))
     if tails:
         findings.append(_heavy(tails))
@@ -124,7 +128,8 @@ def draws_from(weights: Weights, chains: Chains | None) -> str:
     worth = weights_worth(weights)
     if chains is not None and chains.settled:
         reliable = weights.k_hat <= 0.5 or weights.efficiency >= NOT_NEEDED_EFFICIENCY
-        return "weights" if reliable and worth > chains.effective else "chains"
+        margin = 1.0 if reliable else 3.0
+        return "weights" if worth > margin * chains.effective else "chains"
     # Weights with a heavy tail still improve on the guide; the verdict says what they are worth.
     improves = weights.effective >= FEW_DRAWS and weights.k_hat < 1.0
     return "weights" if worth or improves else "guide"

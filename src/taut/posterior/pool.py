@@ -57,7 +57,7 @@ class Pool:
         variance = value.var(axis=0, ddof=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             effective = np.where(spread > 0, variance / spread, float(len(self)))
-        return np.minimum(effective, float(len(self)))
+        return np.asarray(np.minimum(effective, float(len(self))))
 
 
 def resample(

@@ -1,0 +1,16 @@
+"""The type checker behind jaxtyping's import hook: shapes are strict, NumPy scalars count as numbers."""
+
+import numpy as np
+from beartype import BeartypeConf, FrozenDict, beartype
+
+typechecker = beartype(
+    conf=BeartypeConf(
+        hint_overrides=FrozenDict(
+            {
+                int: int | np.integer,
+                float: float | int | np.floating | np.integer,
+                bool: bool | np.bool_,
+            }
+        )
+    )
+)
