@@ -162,7 +162,7 @@ class _Clock:
 
     def lap(self, phase: str) -> None:
         now = time.perf_counter()
-        self._seconds[phase] = now - self._last
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._last
         self._last = now
 
     def finish(self) -> dict[str, float]:
@@ -237,6 +237,10 @@ class _Run:
         self._line.update("compiling")
         self.dtype = dtype
         self._oracle = Oracle(self._bound, dtype)
+        # Traced while the oracle compiles, and compiled while the guide is fitted.
+        self._constrainer = Constrainer(self._bound, dtype)
+        self._clock.lap("trace")
+        self._oracle.executable.wait()
         self._clock.lap("compile")
         if hasattr(self, "monitor"):
             self._spent = self.monitor.gradients
@@ -272,7 +276,7 @@ class _Run:
     def pool(self) -> Pool:
         """Return the chosen draws in the model's own coordinates."""
         checked = self.checked
-        values = Constrainer(self._bound, self.dtype)(checked.z)
+        values = self._constrainer(checked.z)
         return Pool(values, checked.z, checked.log_p, checked.source, checked.independent)
 
     def _search(self) -> Outcome:

@@ -139,7 +139,9 @@ def test_numpy_and_jax_agree(name, same_to_rounding):
     draws = host.transform(noise)
     condition = np.linalg.cond(_moments(host)[1])
     same_to_rounding(device.transform(jnp.asarray(noise)), draws)
-    same_to_rounding(device.log_prob(jnp.asarray(draws)), host.log_prob(draws), np.float64, condition)
+    same_to_rounding(
+        device.log_prob(jnp.asarray(draws)), host.log_prob(draws), np.float64, condition
+    )
     same_to_rounding(device.entropy(), host.entropy())
     same_to_rounding(device.sd(), host.sd())
     assert isinstance(host.log_prob(draws), np.ndarray)

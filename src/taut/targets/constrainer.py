@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from taut._core.background import Compiled
 from taut._core.precision import native_dtype, precision_of
 from taut.targets.oracle import compiler_options
 from taut.targets.target import Target
@@ -60,4 +61,4 @@ def _compile(target: Target) -> tuple[int, Any]:
 
     lowered = jax.jit(constrain).lower(shape, tuple(target.data))
     program.mark_traced()
-    return rows, lowered.compile(compiler_options=compiler_options())
+    return rows, Compiled(lowered, compiler_options(), native_dtype())

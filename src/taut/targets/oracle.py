@@ -7,13 +7,13 @@ chosen here, for calls that are no faster.
 """
 
 import math
-import time
 from typing import Any
 
 import jax
 import jax.extend
 import numpy as np
 
+from taut._core.background import Compiled
 from taut._core.errors import InputError
 from taut._core.precision import native_dtype, precision_of
 from taut.targets.cost import count_operations
@@ -37,11 +37,9 @@ class Executable:
     Attributes:
         batch: rows of the compiled shape.
         work: elements computed for one row, counted from the traced function.
-        seconds: what tracing and compiling took.
     """
 
     def __init__(self, program: Program, data: tuple[Any, ...]):
-        start = time.perf_counter()
         self.dtype = native_dtype()
         row = jax.ShapeDtypeStruct((program.dim,), self.dtype)
 
@@ -65,13 +63,15 @@ class Executable:
 
         shape = jax.ShapeDtypeStruct((self.batch, program.dim), self.dtype)
         lowered = jax.jit(batched).lower(shape, data)
-        middle = time.perf_counter()
-        self._compiled = lowered.compile(compiler_options=compiler_options())
-        self.seconds = {"trace": middle - start, "compile": time.perf_counter() - middle}
+        self._compiled = Compiled(lowered, compiler_options(), self.dtype)
 
     def __call__(self, z: np.ndarray, data: tuple[Any, ...]) -> Any:
         """Return values (batch,) and gradients (batch, dim) as JAX arrays."""
         return self._compiled(z, data)
+
+    def wait(self) -> None:
+        """Return when it is compiled."""
+        self._compiled.wait()
 
 
 def _batch_rows(work: float) -> int:

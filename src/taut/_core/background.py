@@ -1,0 +1,43 @@
+"""Compiling beside other work.
+
+XLA compiles without holding Python's lock, so one program can be compiled while the next is traced
+and while the first fits.
+"""
+
+import concurrent.futures
+import functools
+from typing import Any
+
+import numpy as np
+
+from taut._core.precision import precision_of
+
+
+class Compiled:
+    """An executable that is being compiled; the first call waits for it.
+
+    Args:
+        lowered: what to compile.
+        options: XLA options.
+        dtype: the floating type it computes in.
+    """
+
+    def __init__(self, lowered: Any, options: dict[str, Any] | None, dtype: np.dtype):
+        def compile_now() -> Any:
+            with precision_of(dtype):
+                return lowered.compile(compiler_options=options)
+
+        self._future = _workers().submit(compile_now)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the executable."""
+        return self._future.result()(*arguments)
+
+    def wait(self) -> None:
+        """Return when it is compiled."""
+        self._future.result()
+
+
+@functools.cache
+def _workers() -> concurrent.futures.ThreadPoolExecutor:
+    return concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="taut-compile")
