@@ -1,4 +1,4 @@
-"""The type checker behind jaxtyping's import hook: strict shapes, NumPy scalars count as numbers."""
+"""The type checker behind jaxtyping's import hook: strict shapes, NumPy scalars are numbers."""
 
 import numpy as np
 from beartype import BeartypeConf, FrozenDict, beartype

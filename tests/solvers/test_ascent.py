@@ -5,7 +5,7 @@ from taut.solvers.ascent import MOST_STEPS, Ascents
 
 
 def _gaussian(dim, condition, seed, log_peak=3.0):
-    """Log density with a peak of known height; rows are computed one by one, so their bits agree."""
+    """Log density with a peak of known height; rows come one by one, so their bits agree."""
     rng = np.random.default_rng(seed)
     axes, _ = np.linalg.qr(rng.normal(size=(dim, dim)))
     precision = axes @ np.diag(np.geomspace(1.0, condition, dim)) @ axes.T

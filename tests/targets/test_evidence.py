@@ -42,8 +42,12 @@ def _normal_evidence(y):
 
 def _poisson_evidence(y):
     a, b = 3.0 + y.sum(), 2.0 + len(y)
-    return 3.0 * np.log(2.0) - sp.gammaln(3.0) + sp.gammaln(a) - a * np.log(b) - (
-        sp.gammaln(y + 1.0).sum()
+    return (
+        3.0 * np.log(2.0)
+        - sp.gammaln(3.0)
+        + sp.gammaln(a)
+        - a * np.log(b)
+        - (sp.gammaln(y + 1.0).sum())
     )
 
 

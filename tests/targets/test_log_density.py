@@ -22,8 +22,10 @@ def test_a_tree_of_arrays_is_named_by_its_keys(same_to_rounding):
 
     def density(values):
         group = values["group"]
-        return -values["a"] ** 2 - jnp.sum(group["b"] * jnp.arange(4.0).reshape(2, 2)) - (
-            group["c"][0][0] * group["c"][1]
+        return (
+            -(values["a"] ** 2)
+            - jnp.sum(group["b"] * jnp.arange(4.0).reshape(2, 2))
+            - (group["c"][0][0] * group["c"][1])
         )
 
     target = taut.from_log_density(density, init)
