@@ -10,6 +10,7 @@ typechecker = beartype(
                 int: int | np.integer,
                 float: float | int | np.floating | np.integer,
                 bool: bool | np.bool_,
+                np.ndarray: np.ndarray | np.generic,
             }
         )
     )

@@ -1,14 +1,14 @@
 import ast
-import subprocess
-import sys
-from pathlib import Path
+import pathlib
 
 import pytest
 
 import taut
 
-ROOT = Path(taut.__file__).parent
-ORDER = [
+SOURCE = pathlib.Path(taut.__file__).parent
+
+# Each stage imports only from those before it.
+ORDER = (
     "_core",
     "targets",
     "guides",
@@ -21,51 +21,124 @@ ORDER = [
     "results",
     "fitting",
     "cli",
-]
-FILES = sorted(ROOT.rglob("*.py"))
+)
+
+MOST_LINES = 400
+
+FILES = sorted(SOURCE.rglob("*.py"))
 
 
-def stage_of(path):
-    first = path.relative_to(ROOT).parts[0]
-    return first.removesuffix(".py")
+def _module(path):
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported_stages(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("taut."):
-            yield node.module.split(".")[1]
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name.startswith("taut."):
-                    yield alias.name.split(".")[1]
+def _imports(tree):
+    """Modules that a file names in an import statement, wherever it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_stage_imports_only_from_stages_above_it(path):
-    stage = stage_of(path)
-    if stage == "__init__":
-        return
-    allowed = ORDER[: ORDER.index(stage) + 1]
-    assert set(imported_stages(path)) <= set(allowed)
+def _graph():
+    modules = {_module(path): path for path in FILES}
+    graph = {}
+    for name, path in modules.items():
+        graph[name] = (set(_imports(ast.parse(path.read_text()))) & set(modules)) - {name}
+    return graph
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_file_is_longer_than_400_lines(path):
-    assert len(path.read_text().splitlines()) <= 400
+def _stage(module):
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else None
 
 
-def in_fresh_process(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+def test_every_module_belongs_to_a_stage():
+    stages = {_stage(module) for module in _graph()} - {None}
+    assert stages == set(ORDER)
 
 
-def test_importing_taut_imports_no_numerical_library():
-    done = in_fresh_process(
-        "import sys, taut; print([m for m in ('jax', 'numpy', 'numpyro') if m in sys.modules])"
+@pytest.mark.parametrize("stage", ORDER)
+def test_a_stage_imports_nothing_from_later_stages(stage):
+    allowed = {*ORDER[: ORDER.index(stage) + 1], None}
+    upward = [
+        f"{module} imports {other}"
+        for module, others in _graph().items()
+        if _stage(module) == stage
+        for other in others
+        if _stage(other) not in allowed
+    ]
+    assert upward == []
+
+
+def test_imports_inside_functions_count():
+    tree = ast.parse("def f():\n    from taut.cli import main\n    import taut.fitting\n")
+    assert {"taut.cli", "taut.fitting"} <= set(_imports(tree))
+
+
+def test_no_module_imports_itself_through_others():
+    # The package itself is left out: its names are imported when first used.
+    graph = {m: o - {"taut"} for m, o in _graph().items() if m != "taut"}
+    done: set[str] = set()
+
+    def visit(module, above):
+        assert module not in above, " -> ".join([*above, module])
+        if module not in done:
+            for other in sorted(graph[module]):
+                visit(other, [*above, module])
+            done.add(module)
+
+    for module in graph:
+        visit(module, [])
+    assert done == set(graph)
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_a_file_is_short_and_opens_with_a_docstring(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= MOST_LINES
+    assert ast.get_docstring(ast.parse(text))
+
+
+def test_public_names_resolve():
+    assert len(set(taut.__all__)) == len(taut.__all__)
+    for name in taut.__all__:
+        assert getattr(taut, name) is not None
+    assert set(dir(taut)) == set(taut.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        taut.nonsense  # noqa: B018
+
+
+def test_importing_the_package_imports_no_library(run_python):
+    code = (
+        "import sys, taut\n"
+        "assert taut.__version__\n"
+        "heavy = {'jax', 'numpy', 'numpyro', 'scipy', 'matplotlib', 'pandas'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
-    assert done.stdout.strip() == "[]", done.stderr
+    assert run_python(code).strip() == "[]"
 
 
-@pytest.mark.parametrize("name", taut.__all__)
-def test_fit_stays_the_function_whatever_is_used_first(name):
-    done = in_fresh_process(f"import taut; taut.{name}; print(type(taut.fit).__name__)")
-    assert done.stdout.strip() == "function", done.stderr
+def test_fit_stays_the_function_whatever_is_used_first(run_python):
+    # Importing a submodule sets an attribute of the package, which could hide a public name. Each
+    # name is used first in a process of its own, forked after the heavy libraries are in.
+    code = """
+import os, warnings
+import jax, numpyro, scipy.linalg, threadpoolctl
+import taut
+warnings.simplefilter("ignore")
+for name in taut.__all__:
+    pid = os.fork()
+    if pid == 0:
+        getattr(taut, name)
+        right = type(taut.fit).__name__ == "function"
+        right = right and all(type(getattr(taut, n)).__name__ != "module" for n in taut.__all__)
+        os._exit(0 if right else 1)
+    _, status = os.waitpid(pid, 0)
+    print(name, status)
+"""
+    assert run_python(code).splitlines() == [f"{name} 0" for name in taut.__all__]

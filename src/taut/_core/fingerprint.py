@@ -3,20 +3,21 @@
 A compiled program is kept for a model function and reused for new data. That is only right while
 nothing else the function reads has changed: a global constant edited in a notebook must not be
 served from an old program. The fingerprint covers closure cells, defaults and the globals that the
-function's code names, followed through plain functions. It is taken again after each run of the
-function, so that a function which changes what it reads (one that counts its calls, say) does not
-look changed by that.
+function's code names, followed through functions, containers, the attributes of objects and the
+named constants of modules. It is taken again after each run of the function, so that a function
+which changes what it reads (one that counts its calls, say) does not look changed by that.
 """
 
 import functools
 import hashlib
 import types
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from typing import Any
 
 import numpy as np
 
 _SCALARS = (int, float, complex, str, bytes, bool, type(None))
+_LIBRARIES = {"builtins", "jax", "jaxlib", "math", "numpy", "numpyro", "pandas", "scipy", "taut"}
 
 
 class Identity:
@@ -50,6 +51,27 @@ def fingerprint(function: Callable) -> Hashable:
     return _describe(function, set())
 
 
+class Watch:
+    """Notices when what a function reads has changed, other than by running the function."""
+
+    def __init__(self, function: Callable):
+        self._function = function
+        self._seen = fingerprint(function)
+        self._changes = 0
+
+    def changes(self) -> int:
+        """Return how often a look at what the function reads found it changed."""
+        seen = fingerprint(self._function)
+        if seen != self._seen:
+            self._seen = seen
+            self._changes += 1
+        return self._changes
+
+    def excuse_run(self) -> None:
+        """Take what a run of the function has just changed for unchanged."""
+        self._seen = fingerprint(self._function)
+
+
 def array_key(array: np.ndarray) -> Hashable:
     """Return a key of an array's contents."""
     data = np.ascontiguousarray(array)
@@ -57,13 +79,17 @@ def array_key(array: np.ndarray) -> Hashable:
     return (str(array.dtype), array.shape, digest)
 
 
-def _describe(thing: Any, seen: set[int]) -> Hashable:
+def _describe(thing: Any, seen: set[int], names: Collection[str] = ()) -> Hashable:
     if isinstance(thing, _SCALARS):
         return (type(thing).__name__, repr(thing))
     if id(thing) in seen:
         return "seen"
     if isinstance(thing, np.ndarray) and thing.dtype != object:
         return array_key(thing)
+    if isinstance(thing, types.ModuleType):
+        # Not marked as seen: another function may name other things in it.
+        values = vars(thing)
+        return tuple((n, _describe(values[n], seen)) for n in names if n in values)
     seen.add(id(thing))
     if isinstance(thing, types.FunctionType):
         return _describe_function(thing, seen)
@@ -77,36 +103,55 @@ def _describe(thing: Any, seen: set[int]) -> Hashable:
     if isinstance(thing, dict):
         items = tuple((repr(k), _describe(v, seen)) for k, v in thing.items())
         return ("dict", items)
-    return Identity(thing)
+    return _describe_object(thing, seen)
+
+
+def _describe_object(thing: Any, seen: set[int]) -> Hashable:
+    parts: list[Hashable] = [Identity(thing)]
+    kind = type(thing)
+    if isinstance(thing, type) or _is_library(kind):
+        return parts[0]
+    attributes = getattr(thing, "__dict__", {})
+    parts.extend((name, _describe(value, seen)) for name, value in attributes.items())
+    call = vars(kind).get("__call__")
+    if isinstance(call, types.FunctionType):
+        parts.append(_describe(call, seen))
+    return tuple(parts)
 
 
 def _describe_function(function: types.FunctionType, seen: set[int]) -> Hashable:
     parts: list[Hashable] = [Identity(function.__code__)]
     for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
         parts.append(_describe(default, seen))
+    names = _names(function.__code__)
     for cell in function.__closure__ or ():
         try:
-            parts.append(_describe(cell.cell_contents, seen))
+            value = cell.cell_contents
         except ValueError:  # an empty cell: the name is not bound yet
             parts.append("empty")
-    for name in _global_names(function.__code__):
-        value = function.__globals__.get(name)
-        if isinstance(value, types.ModuleType) or _is_library(value):
             continue
-        parts.append((name, _describe(value, seen)))
+        if not _is_library(value):
+            parts.append(_describe(value, seen, names))
+    for name in names:
+        value = function.__globals__.get(name)
+        if not _is_library(value):
+            parts.append((name, _describe(value, seen, names)))
     return tuple(parts)
 
 
-def _global_names(code: types.CodeType) -> list[str]:
+def _names(code: types.CodeType) -> list[str]:
     names = list(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names.extend(_global_names(constant))
+            names.extend(_names(constant))
     return names
 
 
 def _is_library(value: Any) -> bool:
     if hasattr(value, "dtype"):  # an array is data, whichever library made it
         return False
-    module = getattr(value, "__module__", None) or ""
-    return module.split(".")[0] in {"jax", "jaxlib", "numpy", "numpyro", "scipy", "builtins"}
+    if isinstance(value, types.ModuleType):
+        module = value.__name__
+    else:
+        module = getattr(value, "__module__", None) or ""
+    return module.split(".")[0] in _LIBRARIES

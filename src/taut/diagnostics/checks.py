@@ -24,7 +24,7 @@ ALLOWED_FITS, ALLOWED_WORK, MOST_WORK = 2.5, 3e8, 1e6
 ENOUGH_EFFECTIVE = 1500.0
 
 # A guide that is far off is not trusted whatever the chains do; they are given this many rounds.
-ROUNDS_WHEN_FAR_OFF = 4
+ROUNDS_WHEN_FAR_OFF = 2
 
 # Share of the mean weight below which a draw of the guide may be turned down as a start.
 OVERCOVERED = 0.1

@@ -81,7 +81,7 @@ class Chains:
 
 
 # For models of cheap gradients, and for the others.
-FULL = Schedule(chains=256, iterations=26, kept=16, leapfrog=6, rounds=8)
+FULL = Schedule(chains=256, iterations=22, kept=16, leapfrog=5, rounds=6)
 THIN = Schedule(chains=64, iterations=18, kept=8, leapfrog=5, rounds=4)
 
 

@@ -61,6 +61,11 @@ class Arguments:
         )
         return dataclasses.replace(self, is_leaf=flags)
 
+    def static_arrays(self) -> tuple[str, ...]:
+        """Return the names of the arrays that are held static."""
+        arrays = zip(self.names, self.values, self.is_leaf, strict=True)
+        return tuple(n for n, v, leaf in arrays if not leaf and hasattr(v, "dtype"))
+
     def without_data(self) -> "Arguments":
         """Return the structure alone, so that keeping it does not keep the data in memory."""
         values = tuple(

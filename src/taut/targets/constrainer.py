@@ -60,5 +60,5 @@ def _compile(target: Target) -> tuple[int, Any]:
         return jax.vmap(lambda point: program.constrain(data, point))(z)
 
     lowered = jax.jit(constrain).lower(shape, tuple(target.data))
-    program.mark_traced()
+    program.watch.excuse_run()
     return rows, Compiled(lowered, compiler_options(), native_dtype())

@@ -5,6 +5,7 @@ When it asks for the value of a tracer, as `len(np.unique(index))` does, the arg
 is held static and the run is repeated.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +16,14 @@ from numpyro import handlers
 from numpyro.distributions import biject_to
 
 from taut._core.errors import InputError
+from taut._core.fingerprint import Watch
 from taut.targets.arguments import Arguments
 from taut.targets.location import model_location
 from taut.targets.numpyro_model import ModelProgram, WholePlates, is_real
 from taut.targets.program import Site
 from taut.targets.validation import (
     CANNOT_SAMPLE,
+    ObservedCheck,
     check_latents,
     check_observed,
     check_params,
@@ -37,7 +40,7 @@ NO_DATA = (
 
 
 def discover(
-    model: Callable, arguments: Arguments, held: tuple[str, ...] = ()
+    model: Callable, arguments: Arguments, held: tuple[str, ...], watch: Watch
 ) -> tuple[ModelProgram, Arguments]:
     """Run a model abstractly and describe it.
 
@@ -45,6 +48,7 @@ def discover(
         model: the user's function.
         arguments: its arguments.
         held: arguments already known to be needed as concrete values.
+        watch: notices changes in what the model reads; those of the runs made here are excused.
 
     Returns:
         The program, and the arguments as it takes them.
@@ -55,7 +59,7 @@ def discover(
     while True:
         tracers: list[Any] = []
         try:
-            trace = _abstract_trace(model, arguments, tracers)
+            reading = _abstract_run(model, arguments, tracers)
             break
         except _NEEDS_A_VALUE as error:
             names = _asked_for(error, arguments, tracers)
@@ -65,34 +69,34 @@ def discover(
             raise
         except Exception as error:
             raise InputError(_model_failed(model, error)) from None
+        finally:
+            watch.excuse_run()
         held = (*held, *names)
         arguments = arguments.hold_static(names)
 
-    problems, checks = check_observed(trace, tracers)
-    problems = [*check_params(trace), *check_latents(trace), *problems]
-    problems += data_problems(checks, arguments)
+    problems = [*reading.problems, *data_problems(reading.checks, arguments)]
     if problems:
         raise InputError(problems)
-    notes = (*(_held_note(name) for name in held), *_subsampling_notes(trace))
-    if not any(m["type"] == "sample" and m["is_observed"] for m in trace.values()):
-        notes = (*notes, NO_DATA)
-    sites, offset = [], 0
-    for name, message in trace.items():
-        if message["type"] == "sample" and not message["is_observed"]:
-            site = _describe_site(name, message, offset)
-            offset += site.size
-            sites.append(site)
-    deterministics = tuple(
-        name
-        for name, message in trace.items()
-        if message["type"] == "deterministic" and np.size(message["value"]) > 0
+    notes = (*(_held_note(name) for name in held), *reading.notes)
+    program = ModelProgram(
+        model, arguments, reading.sites, reading.deterministics, notes, reading.checks, watch
     )
-    program = ModelProgram(model, arguments, tuple(sites), deterministics, notes, checks)
     return program, arguments
 
 
-def _abstract_trace(model: Callable, arguments: Arguments, tracers: list[Any]) -> dict:
-    found: dict = {}
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """What one abstract run says, free of tracers."""
+
+    problems: tuple[str, ...]
+    sites: tuple[Site, ...]
+    deterministics: tuple[str, ...]
+    checks: tuple[ObservedCheck, ...]
+    notes: tuple[str, ...]
+
+
+def _abstract_run(model: Callable, arguments: Arguments, tracers: list[Any]) -> _Reading:
+    found: list[_Reading] = []
 
     def run(leaves):
         tracers[:] = leaves
@@ -101,14 +105,33 @@ def _abstract_trace(model: Callable, arguments: Arguments, tracers: list[Any]) -
             WholePlates(handlers.substitute(model, substitute_fn=_improper_value)), rng_seed=0
         )
         trace = handlers.trace(seeded).get_trace(*args, **kwargs)
-        found.update(trace)
+        # Supports may hold tracers, so the trace is read while they are alive.
+        found.append(_read(trace, tracers))
 
     shapes = [
         jax.ShapeDtypeStruct(np.shape(v), jax.dtypes.canonicalize_dtype(v.dtype))
         for v in arguments.leaves
     ]
     jax.eval_shape(run, shapes)
-    return found
+    return found[0]
+
+
+def _read(trace: dict, tracers: list[Any]) -> _Reading:
+    shape_problems, checks = check_observed(trace, tracers)
+    problems = (*check_params(trace), *check_latents(trace), *shape_problems)
+    notes = tuple(_subsampling_notes(trace))
+    if not any(m["type"] == "sample" and m["is_observed"] for m in trace.values()):
+        notes = (*notes, NO_DATA)
+    sites: list[Site] = []
+    deterministics: list[str] = []
+    for name, message in trace.items():
+        if message["type"] == "deterministic" and np.size(message["value"]) > 0:
+            deterministics.append(name)
+        latent = message["type"] == "sample" and not message["is_observed"]
+        if latent and not problems:
+            offset = sites[-1].offset + sites[-1].size if sites else 0
+            sites.append(_describe_site(name, message, offset))
+    return _Reading(problems, tuple(sites), tuple(deterministics), checks, notes)
 
 
 def _improper_value(message: dict) -> Any:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from taut._core.errors import InputError
+from taut._core.fingerprint import Watch
 from taut.targets.program import Program, Site
 
 
@@ -18,9 +19,10 @@ class DensityProgram(Program):
         function: `function(values)` or `function(values, data)`, a scalar.
         init: a pytree of arrays that gives the shapes; every real value is allowed.
         data_structure: structure of the data pytree, or None if the function takes no data.
+        watch: what notices changes in what the function reads.
     """
 
-    def __init__(self, function: Callable, init: Any, data_structure: Any):
+    def __init__(self, function: Callable, init: Any, data_structure: Any, watch: Watch):
         paths, structure = jax.tree_util.tree_flatten_with_path(init)
         if not paths:
             raise InputError("init has no arrays: a log density needs at least one value to infer")
@@ -33,6 +35,7 @@ class DensityProgram(Program):
             offset += site.size
             sites.append(site)
         self.function = function
+        self.watch = watch
         self.structure = structure
         self.data_structure = data_structure
         self.sites = tuple(sites)

@@ -16,6 +16,7 @@ from numpyro import handlers
 from numpyro.distributions import biject_to, constraints
 from numpyro.primitives import Messenger
 
+from taut._core.fingerprint import Watch
 from taut.targets.arguments import Arguments
 from taut.targets.diagnosis import explain_sites, site_log_prob
 from taut.targets.program import Program, Site
@@ -32,6 +33,7 @@ class ModelProgram(Program):
         deterministics: names of the deterministic sites worth reporting.
         notes: what the user should know about how the model was read.
         checks: what new data must satisfy.
+        watch: what notices changes in what the function reads.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class ModelProgram(Program):
         deterministics: tuple[str, ...],
         notes: tuple[str, ...],
         checks: tuple[ObservedCheck, ...],
+        watch: Watch,
     ):
         self.function = model
         self.arguments = arguments.without_data()
@@ -49,6 +52,7 @@ class ModelProgram(Program):
         self.deterministics = deterministics
         self.notes = notes
         self.checks = checks
+        self.watch = watch
         self._by_name = {site.name: site for site in sites}
 
     def log_density(self, leaves: Sequence[Any], z: Any) -> Any:
@@ -87,8 +91,9 @@ class ModelProgram(Program):
 
     def diagnose(self, leaves: Sequence[Any], z: np.ndarray) -> list[str]:
         """Say which sites have a log probability that is not finite at a latent vector."""
-        trace = self._run(leaves, self._transport(jnp.asarray(z), []))
-        return explain_sites(trace)
+        # Otherwise NumPyro stops at the first bad parameter, and only where it sees one.
+        with numpyro.validation_enabled(False):
+            return explain_sites(self._run(leaves, self._transport(jnp.asarray(z), [])))
 
     def observed(self, leaves: Sequence[Any]) -> dict[str, Any]:
         """Return the data of observed sites that are arguments as they were given, by site."""

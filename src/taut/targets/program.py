@@ -7,12 +7,12 @@ compiled functions, so that fitting new data of the same shapes traces and compi
 import abc
 import dataclasses
 import functools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from taut._core.fingerprint import fingerprint
+from taut._core.fingerprint import Watch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Program(abc.ABC):
     sites: tuple[Site, ...]
     deterministics: tuple[str, ...]
     notes: tuple[str, ...]
-    _read: Hashable = None
+    # What the function reads besides its data; shared by the programs made of one function.
+    watch: Watch
 
     @functools.cached_property
     def compiled(self) -> dict[tuple[str, np.dtype], Any]:
@@ -83,14 +84,6 @@ class Program(abc.ABC):
     def observed(self, leaves: Sequence[Any]) -> dict[str, Any]:
         """Return the data of observed sites that are arguments as they were given, by site."""
         return {}
-
-    def is_current(self) -> bool:
-        """Whether what the density reads besides its data is as it was when last traced."""
-        return self._read == fingerprint(self.function)
-
-    def mark_traced(self) -> None:
-        """Take note of what the density reads, after a run of it."""
-        self._read = fingerprint(self.function)
 
     def diagnose(self, leaves: Sequence[Any], z: np.ndarray) -> list[str]:
         """Say which parts of the density are not finite at a latent vector."""

@@ -6,10 +6,11 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from taut._core.errors import InputError
-from taut._core.fingerprint import identity
+from taut._core.fingerprint import Watch, identity
 from taut._core.modules import module
 from taut._core.precision import native_dtype
 from taut.targets.arguments import Arguments, bind_arguments
@@ -44,19 +45,23 @@ class Target:
 
     def log_density(self, z: Any) -> Any:
         """Log density at one latent vector `z` (dim,); a scalar."""
-        return self.program.log_density(self.data, z)
+        return self.program.log_density(self._arrays(), z)
 
     def constrain(self, z: Any) -> dict[str, Any]:
         """Sites and deterministic values at one latent vector `z` (dim,)."""
-        return self.program.constrain(self.data, z)
+        return self.program.constrain(self._arrays(), z)
 
     def unconstrain(self, values: dict[str, Any]) -> tuple[Any, Any]:
         """Latent vector (dim,) of given site values, and log|det d values / d z|."""
-        return self.program.unconstrain(self.data, values)
+        return self.program.unconstrain(self._arrays(), values)
 
     def log_joint(self, values: dict[str, Any]) -> Any:
         """Log joint density of site values in the model's own coordinates."""
-        return self.program.log_joint(self.data, values)
+        return self.program.log_joint(self._arrays(), values)
+
+    def _arrays(self) -> list[Any]:
+        # As in a compiled program: a NumPy array cannot be indexed by a tracer.
+        return [jnp.asarray(leaf) for leaf in self.data]
 
 
 def target(model: Callable, /, *args: Any, **kwargs: Any) -> Target:
@@ -80,12 +85,13 @@ def target(model: Callable, /, *args: Any, **kwargs: Any) -> Target:
         )
     arguments = bind_arguments(model, args, kwargs)
     key = ("model", identity(model), native_dtype())
-    held = _PROGRAMS.held(key)
-    arguments = arguments.hold_static(held)
-    program = _PROGRAMS.find(key, arguments)
+    family = _PROGRAMS.family(key, model)
+    arguments = arguments.hold_static(family.held)
+    program = _PROGRAMS.find(key, arguments.key())
     if program is None:
-        program, arguments = discover(model, arguments, held)
-        _PROGRAMS.keep(key, arguments, program)
+        program, arguments = discover(model, arguments, family.held, family.watch)
+        _PROGRAMS.keep(key, arguments.key(), program)
+        family.held = arguments.static_arrays()
     else:
         problems = data_problems(program.checks, arguments)
         if problems:
@@ -112,53 +118,64 @@ def from_log_density(function: Callable, init: Any, data: Any = None) -> Target:
         tuple(f"data[{i}]" for i in range(len(leaves))), leaves, (True,) * len(leaves), structure
     )
     shapes, init_structure = jax.tree_util.tree_flatten(init)
-    key = ("density", identity(function), native_dtype(), init_structure)
-    key += (tuple(np.shape(v) for v in shapes),)
-    program = _PROGRAMS.find(key, arguments)
+    key = ("density", identity(function), native_dtype())
+    form = (init_structure, tuple(np.shape(v) for v in shapes), arguments.key())
+    family = _PROGRAMS.family(key, function)
+    program = _PROGRAMS.find(key, form)
     if program is None:
-        program = DensityProgram(function, init, None if data is None else structure)
-        _PROGRAMS.keep(key, arguments, program)
+        data_structure = None if data is None else structure
+        program = DensityProgram(function, init, data_structure, family.watch)
+        _PROGRAMS.keep(key, form, program)
     return Target(program, leaves, arguments.names)
 
 
+class _Family:
+    """What the programs made of one function share."""
+
+    def __init__(self, function: Callable):
+        self.watch = Watch(function)
+        # The arguments it needs as concrete values, learned at its first run.
+        self.held: tuple[str, ...] = ()
+
+
 class _ProgramStore:
-    """The programs made so far, least recently used first out."""
+    """The programs made so far, least recently used first out.
+
+    A program is found by its function and its form: all else that its compiled code depends on.
+    """
 
     def __init__(self, capacity: int):
         self._capacity = capacity
-        self._programs: collections.OrderedDict[tuple[Hashable, Hashable], Program] = (
+        self._families: dict[Hashable, _Family] = {}
+        # With the count of changes its watch had seen when it was made.
+        self._programs: collections.OrderedDict[tuple[Hashable, Hashable], tuple[Any, int]] = (
             collections.OrderedDict()
         )
-        # What had to be held static for a model, learned at its first run.
-        self._held: dict[Hashable, tuple[str, ...]] = {}
         self._lock = threading.Lock()
 
-    def held(self, key: Hashable) -> tuple[str, ...]:
-        """Return the arguments a model is known to need as concrete values."""
-        return self._held.get(key, ())
-
-    def find(self, key: Hashable, arguments: Arguments) -> Any:
-        """Return the program kept for these arguments, or None if there is none or it is stale."""
+    def family(self, key: Hashable, function: Callable) -> _Family:
+        """Return what the programs of a function share."""
         with self._lock:
-            full = (key, arguments.key())
-            program = self._programs.get(full)
-            if program is None or not program.is_current():
+            return self._families.setdefault(key, _Family(function))
+
+    def find(self, key: Hashable, form: Hashable) -> Any:
+        """Return the program kept, or None if there is none or what its function reads changed."""
+        with self._lock:
+            changes = self._families[key].watch.changes()
+            program, made_at = self._programs.get((key, form), (None, -1))
+            if made_at != changes:
                 return None
-            self._programs.move_to_end(full)
+            self._programs.move_to_end((key, form))
             return program
 
-    def keep(self, key: Hashable, arguments: Arguments, program: Program) -> None:
-        """Remember a program for the arguments as it takes them."""
-        arrays = zip(arguments.names, arguments.values, arguments.is_leaf, strict=True)
-        program.mark_traced()
-        held = tuple(n for n, v, leaf in arrays if not leaf and hasattr(v, "dtype"))
+    def keep(self, key: Hashable, form: Hashable, program: Program) -> None:
+        """Remember a program, and forget the one not used for longest if there are too many."""
         with self._lock:
-            self._held[key] = held
-            self._programs[(key, arguments.key())] = program
+            self._programs[(key, form)] = program, program.watch.changes()
             while len(self._programs) > self._capacity:
                 (old_key, _), _ = self._programs.popitem(last=False)
                 if all(old_key != k for k, _ in self._programs):
-                    self._held.pop(old_key, None)
+                    self._families.pop(old_key, None)
 
 
 _PROGRAMS = _ProgramStore(PROGRAMS_KEPT)

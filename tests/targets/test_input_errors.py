@@ -1,0 +1,437 @@
+"""Mistakes in a model and its data are errors before any optimisation, with what would fix them."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from numpyro import handlers
+
+import taut
+
+
+def _said(call, *args, **kwargs):
+    """The problems of the InputError that a call raises."""
+    with pytest.raises(taut.InputError) as caught:
+        call(*args, **kwargs)
+    for problem in caught.value.problems:
+        assert problem in str(caught.value)
+    return caught.value.problems
+
+
+def _fit(*args, **kwargs):
+    return taut.fit(*args, progress=False, **kwargs)
+
+
+def line(x, y=None):
+    a = numpyro.sample("a", dist.Normal())
+    with numpyro.plate("rows", len(x)):
+        numpyro.sample("y", dist.Normal(a * x, 1.0), obs=y)
+
+
+X = np.arange(1.0, 6.0)
+
+
+def _with(position, value):
+    y = X.copy()
+    y[position] = value
+    return y
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(np.nan, "NaN"), (np.inf, "infinite"), (-np.inf, "infinite")]
+)
+def test_data_that_are_not_finite(value, kind):
+    expected = (
+        f"site 'y': the data (y) are {kind} in 1 of 5 places, at row 2; drop those rows or put a "
+        "finite value there and mask them"
+    )
+    assert _said(_fit, line, X, y=_with(2, value)) == (expected,)
+
+
+def test_the_first_rows_that_are_not_finite_are_listed():
+    (problem,) = _said(_fit, line, np.arange(9.0), y=np.full(9, np.nan))
+    assert "in 9 of 9 places, at row 0, row 1, row 2, row 3, row 4 and 4 more;" in problem
+
+
+def test_a_matrix_of_data_is_located_by_index():
+    def model(y):
+        a = numpyro.sample("a", dist.Normal())
+        numpyro.sample("y", dist.Normal(a, 1.0), obs=y)
+
+    y = np.ones((3, 2))
+    y[1, 0] = np.nan
+    (problem,) = _said(_fit, model, y)
+    assert "in 1 of 6 places, at index (1, 0);" in problem
+
+
+def test_new_data_for_a_known_program_are_checked_too():
+    _fit(line, X, y=X, checks=False)
+    assert "at row 1" in _said(_fit, line, X, y=_with(1, np.nan))[0]
+
+
+def test_an_input_that_is_not_finite_is_named():
+    problems = _said(_fit, line, _with(3, np.nan), y=X)
+    assert problems[0] == (
+        "no start has a finite log density: argument 'x' has 1 values that are NaN or infinite"
+    )
+    assert "observed site 'y': log probability nan in 1 of 5 entries (first at (3,))" in problems[1]
+
+
+def test_data_that_a_mask_hides_may_be_anything(same_to_rounding):
+    def model(y):
+        a = numpyro.sample("a", dist.Normal())
+        seen = jnp.isfinite(y)
+        with handlers.mask(mask=seen):
+            numpyro.sample("y", dist.Normal(a, 1.0), obs=jnp.where(seen, y, 0.0))
+
+    fit = _fit(model, _with(2, np.nan), checks=False)
+    same_to_rounding(fit.guide.loc[0], (X.sum() - X[2]) / 5.0, np.float32)
+
+
+def _observing(make):
+    def model(y, *rest):
+        a = numpyro.sample("a", dist.Normal())
+        with numpyro.plate("rows", len(y)):
+            numpyro.sample("y", make(a, *rest), obs=y)
+
+    return model
+
+
+OUTSIDE = {
+    "poisson": (
+        lambda a: dist.Poisson(jnp.exp(a)),
+        (np.array([3, 0, -1, 2]),),
+        "1 of 4 data lie outside the support of its distribution (integer",
+        "row 2 is -1",
+    ),
+    "gamma": (
+        lambda a: dist.Gamma(1.0, jnp.exp(a)),
+        (np.array([3.0, 0.5, -2.5]),),
+        "1 of 3 data lie outside the support of its distribution (positive",
+        "row 2 is -2.5",
+    ),
+    "beta": (
+        lambda a: dist.Beta(jnp.exp(a), 1.0),
+        (np.array([0.5, 1.5, 0.2, -0.1]),),
+        "2 of 4 data lie outside the support of its distribution (",
+        "row 1 is 1.5, row 3 is -0.1",
+    ),
+    "bernoulli": (
+        lambda a: dist.Bernoulli(logits=a),
+        (np.array([0, 1, 2]),),
+        "1 of 3 data lie outside the support of its distribution (",
+        "row 2 is 2",
+    ),
+    "a bound by argument": (
+        lambda a, total: dist.Binomial(total, logits=a),
+        (np.array([3, 1, 4]), np.array([5, 1, 2])),
+        "1 of 3 data lie outside the support of its distribution (",
+        "row 2 is 4",
+    ),
+    "a bound by a number": (
+        lambda a, low: dist.TruncatedNormal(a, 1.0, low=low),
+        (np.array([3.0, 1.0]), 2.0),
+        "1 of 2 data lie outside the support of its distribution (",
+        "row 1 is 1",
+    ),
+    "a categorical": (
+        lambda a: dist.Categorical(logits=a * jnp.arange(3.0)),
+        (np.array([0, 3, 2]),),
+        "1 of 3 data lie outside the support of its distribution (",
+        "row 1 is 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_data_outside_the_support(name):
+    make, args, what, where = OUTSIDE[name]
+    (problem,) = _said(_fit, _observing(make), *args)
+    assert problem.startswith(f"site 'y': {what}")
+    assert problem.endswith(f": {where}")
+
+
+def test_a_bound_that_differs_by_row_is_checked_for_new_data_of_a_known_program():
+    model = _observing(OUTSIDE["a bound by argument"][0])
+    total = np.array([5, 1, 2])
+    _fit(model, np.array([3, 1, 2]), total, checks=False)
+    (problem,) = _said(_fit, model, np.array([3, 1, 2]), total - 1)
+    assert problem.endswith(": row 1 is 1, row 2 is 2")
+
+
+@pytest.mark.parametrize("plate", [False, True])
+def test_a_column_against_a_row(plate):
+    def model(x, y):
+        a = numpyro.sample("a", dist.Normal())
+        if plate:
+            with numpyro.plate("rows", 5):
+                numpyro.sample("y", dist.Normal(a * x, 1.0), obs=y)
+        else:
+            numpyro.sample("y", dist.Normal(a * x, 1.0), obs=y)
+
+    (problem,) = _said(_fit, model, X, X[:, None])
+    where = "site 'y' inside plate 'rows' (size 5)" if plate else "site 'y'"
+    assert problem == (
+        f"{where}: the distribution has shape (5,) and the data (5, 1); broadcast against each "
+        "other every datum would count 5 times; reshape one of them, for example y[:, 0] or "
+        "x.squeeze(-1), so that they agree"
+    )
+
+
+@pytest.mark.parametrize("plate", [False, True])
+def test_a_row_against_a_column(plate):
+    def model(x, y):
+        a = numpyro.sample("a", dist.Normal())
+        if plate:
+            with numpyro.plate("rows", 5, dim=-2):
+                numpyro.sample("y", dist.Normal(a * x, 1.0), obs=y)
+        else:
+            numpyro.sample("y", dist.Normal(a * x, 1.0), obs=y)
+
+    (problem,) = _said(_fit, model, X[:, None], X)
+    assert "the distribution has shape (5, 1) and the data (5,)" in problem
+    assert "every datum would count 5 times" in problem
+
+
+def test_data_of_another_length():
+    def model(x, y):
+        a = numpyro.sample("a", dist.Normal())
+        numpyro.sample("y", dist.Normal(a * x, 1.0), obs=y)
+
+    (problem,) = _said(_fit, model, X, X[:3])
+    assert "the distribution has shape (5,) and the data (3,), which do not fit together" in problem
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda a: dist.Normal(a, 1.0), (5,)),
+        (lambda a: dist.Normal(a * jnp.ones(5), 1.0), (3, 5)),
+        (lambda a: dist.Normal(a * jnp.ones(5), 1.0).to_event(1), (3, 5)),
+        (lambda a: dist.Normal(a, 1.0), ()),
+    ],
+)
+def test_one_distribution_for_many_data_is_right(make, shape):
+    def model(y):
+        a = numpyro.sample("a", dist.Normal())
+        numpyro.sample("y", make(a), obs=y)
+
+    assert taut.target(model, np.zeros(shape)).dim == 1
+
+
+def test_an_argument_that_the_model_does_not_take():
+    expected = (
+        "the model takes no argument 'yy' (did you mean 'y'?); its signature is line(x, y=None)"
+    )
+    assert _said(_fit, line, X, yy=X) == (expected,)
+
+
+def test_an_argument_that_is_missing():
+    (problem,) = _said(_fit, line)
+    assert problem == (
+        "the model cannot be called so: missing a required argument: 'x'; its signature is "
+        "line(x, y=None)"
+    )
+
+
+def test_too_many_arguments():
+    (problem,) = _said(_fit, line, X, X, X)
+    assert "too many positional arguments" in problem
+
+
+def test_something_that_is_no_model():
+    (problem,) = _said(_fit, 5)
+    assert problem == "a model is a function with numpyro.sample statements; got int"
+
+
+def test_a_model_without_latents():
+    def model(y):
+        numpyro.sample("y", dist.Normal(), obs=y)
+
+    (problem,) = _said(_fit, model, X)
+    assert problem == (
+        "the model has no latent sites: nothing to infer. Every numpyro.sample has obs=; leave it "
+        "out (or pass None) for what is unknown"
+    )
+
+
+def test_discrete_latents_are_named_and_their_sum_is_shown():
+    def model(y):
+        with numpyro.plate("rows", 5):
+            group = numpyro.sample("group", dist.Categorical(jnp.array([0.3, 0.7])))
+            numpyro.sample("y", dist.Normal(jnp.array([-1.0, 1.0])[group], 1.0), obs=y)
+        numpyro.sample("count", dist.Poisson(3.0))
+
+    (problem,) = _said(_fit, model, X)
+    assert problem.startswith("discrete latent sites cannot be fitted: group, count. Sum them out")
+    assert "dist.MixtureSameFamily(dist.Categorical(probs)" in problem
+    assert "jax.scipy.special.logsumexp(log_prior + log_likelihood, axis=-1)" in problem
+
+
+def test_param_sites_need_priors():
+    def model(y):
+        scale = numpyro.param("scale", 1.0)
+        a = numpyro.sample("a", dist.Normal())
+        numpyro.sample("y", dist.Normal(a, scale), obs=y)
+
+    (problem,) = _said(_fit, model, X)
+    assert problem == (
+        "the model has numpyro.param sites: scale. A posterior needs a prior for each: use "
+        "numpyro.sample with a distribution, or pass a fixed value"
+    )
+
+
+def test_a_support_without_a_bijection():
+    def model():
+        numpyro.sample("direction", dist.ProjectedNormal(jnp.zeros(3)))
+
+    (problem,) = _said(_fit, model)
+    assert problem == (
+        "site 'direction' has support 'sphere', which no smooth one-to-one map from R^n reaches; "
+        "write it through a site that has one (for a direction, normalise a Normal vector)"
+    )
+
+
+def test_a_model_that_raises_is_located_in_the_users_file():
+    def model(y):
+        a = numpyro.sample("a", dist.Normal())
+        numpyro.sample("y", dist.Normal(a, 1.0), obs=y + np.ones(3))
+
+    (problem,) = _said(_fit, model, X)
+    assert re.match(
+        r"model 'model' raised \w+ at test_input_errors\.py:\d+ "
+        r"\(`numpyro\.sample\(\"y\", dist\.Normal\(a, 1\.0\), obs=y \+ np\.ones\(3\)\)`\): ",
+        problem,
+    )
+
+
+def test_a_model_that_raises_an_error_of_its_own():
+    def model(y):
+        raise KeyError("no such column")
+
+    (problem,) = _said(_fit, model, X)
+    assert "raised KeyError at test_input_errors.py:" in problem
+    assert "(`raise KeyError(\"no such column\")`): 'no such column'" in problem
+
+
+def test_two_sites_of_one_name():
+    def model():
+        numpyro.sample("a", dist.Normal())
+        numpyro.sample("a", dist.Normal())
+
+    (problem,) = _said(_fit, model)
+    assert "model 'model' raised" in problem
+    assert "'a'" in problem or "`a`" in problem
+
+
+def test_a_start_without_a_density_names_the_site_and_the_value():
+    def model(y):
+        a = numpyro.sample("a", dist.Normal())
+        numpyro.sample("y", dist.Normal(a, -1.0 + 0.0 * y), obs=y)
+
+    (problem,) = _said(_fit, model, X)
+    assert problem.startswith(
+        "no start has a finite log density: observed site 'y': log probability nan in 5 of 5 "
+        "entries (first at (0,), (1,), (2,) and 2 more); value there 1, Normal with "
+    )
+    assert "scale -1" in problem
+
+
+def test_a_factor_without_a_value_is_named():
+    def model():
+        a = numpyro.sample("a", dist.Normal())
+        numpyro.factor("penalty", jnp.log(-1.0 - a**2))
+
+    (problem,) = _said(_fit, model)
+    assert problem.startswith(
+        "no start has a finite log density: factor 'penalty': log probability nan in 1 of 1"
+    )
+
+
+def test_an_unknown_guide():
+    assert _said(_fit, line, X, y=X, guide="ful-rank") == (
+        "unknown guide 'ful-rank' (did you mean 'full-rank'?); guides: auto, full-rank, "
+        "mean-field, low-rank",
+    )
+    (problem,) = _said(_fit, line, X, y=X, guide=3)
+    assert problem.startswith("unknown guide 3; guides: auto")
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "one", True])
+def test_a_seed_that_is_none(seed):
+    expected = f"seed must be a whole number, zero or more; got {seed!r}"
+    assert _said(_fit, line, X, y=X, seed=seed) == (expected,)
+
+
+@pytest.mark.parametrize("budget", [0, -2.0, "long"])
+def test_a_budget_that_is_none(budget):
+    expected = f"budget must be a positive number of seconds, or None; got {budget!r}"
+    assert _said(_fit, line, X, y=X, budget=budget) == (expected,)
+
+
+def test_a_model_argument_with_the_name_of_an_option(same_to_rounding):
+    def model(y, budget):
+        a = numpyro.sample("a", dist.Normal())
+        numpyro.sample("y", dist.Normal(a, budget), obs=y)
+
+    (problem,) = _said(_fit, model, X, budget=2.0)
+    assert problem == (
+        "the model's argument 'budget' has the name of an option of taut.fit; bind the model "
+        "first: taut.fit(taut.target(model, ..., budget=...))"
+    )
+    fit = _fit(taut.target(model, X, budget=2.0), checks=False)
+    same_to_rounding(fit.guide.sd()[0], 1 / np.sqrt(1 + 5 / 4), np.float32)
+
+
+def test_a_target_has_its_arguments_already():
+    (problem,) = _said(_fit, taut.target(line, X, y=X), X)
+    assert problem == "a target has its arguments already; pass it alone"
+
+
+def test_all_problems_of_model_and_data_come_together():
+    def model(x, y, counts):
+        scale = numpyro.param("scale", 1.0)
+        k = numpyro.sample("k", dist.Poisson(1.0))
+        numpyro.sample("y", dist.Normal(k * x, scale), obs=y)
+        numpyro.sample("counts", dist.Poisson(jnp.exp(x)), obs=counts)
+
+    problems = _said(_fit, model, X, _with(0, np.nan), np.array([1, 2, 3, 4, -5]))
+    assert len(problems) == 4
+    text = "\n".join(problems)
+    for part in ("param sites: scale", "sites cannot be fitted: k", "'y': the data", "4 is -5"):
+        assert part in text
+    with pytest.raises(taut.InputError, match=r"^4 problems:\n  1\. .*\n"):
+        _fit(model, X, _with(0, np.nan), np.array([1, 2, 3, 4, -5]))
+
+
+def test_all_problems_of_the_options_come_together():
+    problems = _said(_fit, line, X, y=X, guide="flat", seed=-1, budget=-1)
+    assert len(problems) == 3
+
+
+def test_fit_refuses_to_run_inside_a_transformation():
+    expected = (
+        "taut.fit decides on the host what to do next, so it cannot run inside jax.jit, vmap or "
+        "grad; call it outside"
+    )
+
+    def mean(y):
+        return _fit(line, X, y=y).mean("a")
+
+    assert _said(jax.jit(mean), X) == (expected,)
+    assert _said(jax.vmap(mean), np.stack([X, X])) == (expected,)
+    assert _said(jax.grad(mean), X) == (expected,)
+
+
+def test_an_input_error_is_a_value_error_and_can_be_pickled():
+    import pickle
+
+    error = taut.InputError(["one", "two"])
+    assert isinstance(error, ValueError)
+    again = pickle.loads(pickle.dumps(error))
+    assert again.problems == ("one", "two")
+    assert str(again) == "2 problems:\n  1. one\n  2. two"
