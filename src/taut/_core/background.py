@@ -40,4 +40,4 @@ class Compiled:
 
 @functools.cache
 def _workers() -> concurrent.futures.ThreadPoolExecutor:
-    return concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="taut-compile")
+    return concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="taut-compile")

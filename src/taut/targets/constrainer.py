@@ -61,4 +61,4 @@ def _compile(target: Target) -> tuple[int, Any]:
 
     lowered = jax.jit(constrain).lower(shape, tuple(target.data))
     program.watch.excuse_run()
-    return rows, Compiled(lowered, compiler_options(), native_dtype())
+    return rows, Compiled(lowered, compiler_options(narrow=True), native_dtype())

@@ -6,15 +6,7 @@ import jax
 import numpy as np
 
 from taut._core.errors import first_few
-
-
-def site_log_prob(site: dict) -> Any:
-    """Return the log probability of a traced sample site, scaled as the model says."""
-    if site["intermediates"]:
-        log_prob = site["fn"].log_prob(site["value"], site["intermediates"])
-    else:
-        log_prob = site["fn"].log_prob(site["value"])
-    return log_prob if site["scale"] is None else site["scale"] * log_prob
+from taut.targets.site_log_prob import site_log_prob
 
 
 def explain_sites(trace: dict) -> list[str]:

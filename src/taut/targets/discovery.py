@@ -19,8 +19,9 @@ from taut._core.errors import InputError
 from taut._core.fingerprint import Watch
 from taut.targets.arguments import Arguments
 from taut.targets.location import model_location
-from taut.targets.numpyro_model import ModelProgram, WholePlates, is_real
+from taut.targets.numpyro_model import ModelProgram, WholePlates
 from taut.targets.program import Site
+from taut.targets.site_log_prob import is_real
 from taut.targets.validation import (
     CANNOT_SAMPLE,
     ObservedCheck,

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 from numpyro import handlers
-from numpyro.distributions import biject_to, constraints
 from numpyro.primitives import Messenger
 
 from taut._core.fingerprint import Watch
 from taut.targets.arguments import Arguments
-from taut.targets.diagnosis import explain_sites, site_log_prob
+from taut.targets.bijection import latent_bijection
+from taut.targets.diagnosis import explain_sites
 from taut.targets.program import Program, Site
+from taut.targets.site_log_prob import is_real, site_log_prob, site_log_prob_inside
 from taut.targets.validation import ObservedCheck
 
 
@@ -62,7 +63,7 @@ class ModelProgram(Program):
         total = sum(jacobians, start=jnp.zeros((), z.dtype))
         for site in trace.values():
             if site["type"] == "sample":
-                total = total + jnp.sum(site_log_prob(site))
+                total = total + jnp.sum(site_log_prob_inside(site))
         return total
 
     def constrain(self, leaves: Sequence[Any], z: Any) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class ModelProgram(Program):
         trace = self._run(leaves, lambda site: values.get(site["name"]))
         parts, total = [], 0.0
         for site in self.sites:
-            bijection = biject_to(trace[site.name]["fn"].support)
+            bijection = latent_bijection(trace[site.name]["fn"].support)
             value = jnp.asarray(values[site.name])
             latent = bijection.inv(value)
             total = total + jnp.sum(bijection.log_abs_det_jacobian(latent, value))
@@ -111,7 +112,7 @@ class ModelProgram(Program):
             site = self._by_name.get(message["name"])
             if site is None:
                 return None
-            bijection = biject_to(message["fn"].support)
+            bijection = latent_bijection(message["fn"].support)
             latent = site.take(z)
             step = message["infer"].get("_scan_current_index")
             inside_scan = step is not None
@@ -139,12 +140,6 @@ class WholePlates(Messenger):
             msg["args"] = (size, size)
             msg["taut_whole"] = True  # remembered in the trace, for the fit's notes
             msg["value"] = jnp.arange(size)
-
-
-def is_real(support: Any) -> bool:
-    """Whether a support is all of R^n, so that its bijection is the identity."""
-    base = getattr(support, "base_constraint", support)
-    return base is constraints.real
 
 
 def _latents_only(substitute: Callable[[dict], Any]) -> Callable[[dict], Any]:
