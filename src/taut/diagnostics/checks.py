@@ -8,7 +8,15 @@ import numpy as np
 from jaxtyping import Float
 
 from taut.diagnostics.psis import Weights, importance_weights
-from taut.diagnostics.short_hmc import FULL, THIN, Chains, Schedule, ShortHmc
+from taut.diagnostics.short_hmc import (
+    FULL,
+    QUIET_WINDOWS,
+    THIN,
+    WINDOWS,
+    Chains,
+    Schedule,
+    ShortHmc,
+)
 from taut.diagnostics.trust import draws_from, far_off, weights_worth
 from taut.loop.monitor import Monitor
 from taut.loop.stages import Outcome
@@ -25,6 +33,10 @@ ENOUGH_EFFECTIVE = 1500.0
 
 # A guide that is far off is not trusted whatever the chains do; they are given this many rounds.
 ROUNDS_WHEN_FAR_OFF = 2
+
+# A long run of chains, for guides that are far off, may cost this many elements computed: some
+# seconds.
+MOST_LONG_WORK = 3e10
 
 # Share of the mean weight below which a draw of the guide may be turned down as a start.
 OVERCOVERED = 0.1
@@ -86,7 +98,7 @@ def run_checks(
     schedule = choose_schedule(work, monitor.gradients)
     if schedule is None:
         return _choose(weighed, weights, None, TOO_EXPENSIVE, rng)
-    chains = _run_chains(outcome.guide, weighed, weights, schedule, monitor, rng)
+    chains = _run_chains(outcome.guide, weighed, weights, schedule, monitor, work, rng)
     return _choose(weighed, weights, chains, "", rng)
 
 
@@ -115,6 +127,7 @@ def _run_chains(
     weights: Weights,
     schedule: Schedule,
     monitor: Monitor,
+    work: float,
     rng: np.random.Generator,
 ) -> Chains | None:
     chains = None
@@ -123,7 +136,14 @@ def _run_chains(
         monitor.progress.update("short chains", gradients=monitor.gradients)
         if far_off(chains) and chains.rounds >= ROUNDS_WHEN_FAR_OFF:
             break
-    while chains is not None and chains.settled and chains.rounds < schedule.rounds:
+    if chains is None:
+        return None
+    if far_off(chains) or not chains.settled:
+        if work * schedule.cost * sum(WINDOWS[: QUIET_WINDOWS + 1]) <= MOST_LONG_WORK:
+            monitor.progress.update("longer chains", gradients=monitor.gradients)
+            return hmc.persist(chains)
+        return chains
+    while chains.settled and chains.rounds < schedule.rounds:
         if max(chains.effective, weights_worth(weights)) >= ENOUGH_EFFECTIVE:
             break
         chains = hmc.extend(chains)

@@ -25,6 +25,16 @@ LARGEST_COVARIANCE = 256
 # shift of a mean in sd, factor on a sd; each plus a multiple of 1 / sqrt(chains), its own noise.
 REMEMBERED, MOVED, WIDENED = 0.1, 0.06, 1.06
 
+# Windows of a long run, in rounds, each twice the one before; how many comparisons of neighbours in
+# a row must find no movement; and what each may still find, on top of its own noise. What is left
+# to go after a window is about what the last doubling moved.
+WINDOWS, QUIET_WINDOWS = (4, 8, 16, 32), 2
+LONG_MOVED, LONG_WIDENED = 0.04, 1.05
+# And how many independent draws each chain must be worth in the last one.
+DRAWS_PER_CHAIN = 4.0
+# A window that widened this much will not be quiet soon.
+HOPELESS = 1.25
+
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
@@ -63,6 +73,7 @@ class Chains:
         settled: the last round moved no mean and no spread and forgot its start.
         rounds: how many rounds were run.
         acceptance: mean acceptance of the last round.
+        confirmed: a long run of doubling windows found no movement either.
     """
 
     states: Float[np.ndarray, "kept chains dim"]
@@ -73,6 +84,7 @@ class Chains:
     settled: bool
     rounds: int
     acceptance: float
+    confirmed: bool = False
 
     @property
     def effective(self) -> float:
@@ -105,7 +117,7 @@ class ShortHmc:
         rng: np.random.Generator,
     ):
         self._guide = guide
-        self._most = schedule.rounds
+        self._most, self._kept = schedule.rounds, schedule.kept
         self._walk = Walk(batch, start, _root(guide), schedule, rng)
 
     def rounds(self) -> Iterator[Chains]:
@@ -138,6 +150,51 @@ class ShortHmc:
                 return
             previous, previous_effective = (mean, sd), effective
             self._walk.rewhiten(flat)
+
+    def persist(self, chains: Chains) -> Chains:
+        """Go on in windows of doubling length until neighbouring windows agree, or give up.
+
+        A round compared with the round before sees no slow drift; a window compared with one half
+        as long does. The states returned are spread evenly over the last window.
+        """
+        guide_mean, guide_sd = self._guide.mean(), self._guide.sd()
+        largest = np.sqrt(2.0 * np.log(2.0 * self._guide.dim + 2.0))
+        previous, quiet, rounds = None, 0, chains.rounds
+        for window in WINDOWS:
+            states, log_p, acceptance = self._window(window)
+            rounds += window
+            flat = states.reshape(-1, states.shape[-1])
+            mean, sd, effective = flat.mean(axis=0), flat.std(axis=0), _effective(states)
+            self._walk.rewhiten(flat)
+            if previous is not None:
+                old_mean, old_sd, old_effective = previous
+                noise = largest * np.sqrt(1.0 / effective + 1.0 / old_effective)
+                moved = (np.abs(mean - old_mean) / sd).max()
+                change = np.maximum(sd / old_sd, old_sd / np.maximum(sd, 1e-300)).max()
+                still = moved < LONG_MOVED + noise and change < LONG_WIDENED + noise / np.sqrt(2.0)
+                quiet = quiet + 1 if still and acceptance > LEAST_ACCEPTANCE else 0
+            spread = np.linspace(0, len(states) - 1, self._kept).astype(int)
+            chains = dataclasses.replace(
+                chains,
+                states=states[spread],
+                log_p=log_p[spread],
+                mean_drift=(mean - guide_mean) / guide_sd,
+                sd_ratio=sd / guide_sd,
+                settled=quiet > 0,
+                confirmed=quiet >= QUIET_WINDOWS and effective >= DRAWS_PER_CHAIN * states.shape[1],
+                rounds=rounds,
+                acceptance=acceptance,
+            )
+            if chains.confirmed or (previous is not None and change > HOPELESS):
+                break
+            previous = mean, sd, effective
+        return chains
+
+    def _window(self, rounds: int) -> tuple[np.ndarray, np.ndarray, float]:
+        parts = [self._walk.round() for _ in range(rounds)]
+        states = np.concatenate([part[0] for part in parts])
+        log_p = np.concatenate([part[1] for part in parts])
+        return states, log_p, float(np.mean([part[2] for part in parts]))
 
     def extend(self, chains: Chains) -> Chains:
         """Run one more round of chains that have settled and keep its states too."""

@@ -190,6 +190,12 @@ def _drift(chains: Chains, coordinates: Sequence[str]) -> Finding:
         f"factor {chains.sd_ratio[worst_ratio]:.2f}, the most of all"
     )
     value = float(chains.sd_ratio[worst_ratio])
+    if far_off(chains) and chains.confirmed:
+        text = (
+            f"The guide was far off: {moved}. The returned draws are those of {chains.rounds} "
+            "rounds of chains, long enough to have forgotten it."
+        )
+        return Finding("drift", value, LARGE_RATIO, "doubt", text, "", HMC_REFERENCE)
     if far_off(chains):
         return Finding(
             "drift",
