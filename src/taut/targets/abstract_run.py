@@ -1,0 +1,138 @@
+"""Runs a model without computing anything, to see what it would do.
+
+The model runs under `jax.eval_shape` with the data as tracers. When it asks for the value of a
+tracer, as `len(np.unique(index))` does, the argument it asked for is held static and the run is
+repeated.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from taut._core.errors import InputError
+from taut._core.fingerprint import Watch
+from taut.targets.arguments import Arguments
+from taut.targets.location import model_location
+from taut.targets.validation import CANNOT_SAMPLE
+
+_NEEDS_A_VALUE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
+_NEEDS_A_VALUE += (jax.errors.TracerIntegerConversionError, jax.errors.NonConcreteBooleanIndexError)
+
+Reading = TypeVar("Reading")
+
+
+def run_abstractly(
+    model: Callable,
+    arguments: Arguments,
+    watch: Watch,
+    read: Callable[[tuple, dict, list[Any]], Reading],
+) -> tuple[Reading, Arguments, tuple[str, ...]]:
+    """Run a model with tracers for its data, and read what it did.
+
+    Args:
+        model: the user's function, for error messages.
+        arguments: its arguments.
+        watch: notices changes in what the model reads; those of the runs made here are excused.
+        read: `read(args, kwargs, tracers)` runs the model and returns what is wanted of the run,
+            free of tracers; `tracers` stand for the data leaves in order.
+
+    Returns:
+        What was read, the arguments with those held static that had to be, and the names of these.
+
+    Raises:
+        InputError: the model raised an error.
+    """
+    held: tuple[str, ...] = ()
+    while True:
+        tracers: list[Any] = []
+        try:
+            return _run_once(arguments, tracers, read), arguments, held
+        except _NEEDS_A_VALUE as error:
+            names = _asked_for(error, arguments, tracers)
+            if not names:
+                raise InputError(_model_failed(model, error)) from None
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(_model_failed(model, error)) from None
+        finally:
+            watch.excuse_run()
+        held = (*held, *names)
+        arguments = arguments.hold_static(names)
+
+
+def improper_value(message: dict) -> Any:
+    """Return a value for a latent whose distribution cannot be sampled; None for any other.
+
+    Any value in the support will do to see shapes.
+    """
+    if message["type"] != "sample" or message["is_observed"]:
+        return None
+    if not is_improper(message["fn"]):
+        return None
+    fn = message["fn"]
+    shape = tuple(message["kwargs"].get("sample_shape", ())) + tuple(fn.shape())
+    return fn.support.feasible_like(jnp.zeros(shape))
+
+
+def is_improper(fn: Any) -> bool:
+    """Whether a distribution, or the one it wraps, cannot be sampled."""
+    while fn is not None:
+        if type(fn).__name__ in CANNOT_SAMPLE:
+            return True
+        fn = getattr(fn, "base_dist", None)
+    return False
+
+
+def _run_once(
+    arguments: Arguments,
+    tracers: list[Any],
+    read: Callable[[tuple, dict, list[Any]], Reading],
+) -> Reading:
+    found: list[Reading] = []
+
+    def run(leaves):
+        tracers[:] = leaves
+        args, kwargs = arguments.rebuild(leaves)
+        found.append(read(args, kwargs, tracers))
+
+    shapes = [
+        jax.ShapeDtypeStruct(np.shape(v), jax.dtypes.canonicalize_dtype(v.dtype))
+        for v in arguments.leaves
+    ]
+    jax.eval_shape(run, shapes)
+    return found[0]
+
+
+def _asked_for(error: Exception, arguments: Arguments, tracers: list[Any]) -> list[str]:
+    """Name the arguments whose value the model asked for."""
+    names = arguments.leaf_names
+    by_id = {id(tracer): name for tracer, name in zip(tracers, names, strict=False)}
+    # The tracer that was asked is a local of the innermost frames.
+    frames, traceback = [], error.__traceback__
+    while traceback is not None:
+        frames.append(traceback.tb_frame)
+        traceback = traceback.tb_next
+    for frame in reversed(frames[-6:]):
+        hits = {by_id[id(v)] for v in frame.f_locals.values() if id(v) in by_id}
+        if len(hits) == 1:
+            return list(hits)
+    # A value computed from arguments: JAX's message lists them by position.
+    text = str(error)
+    mentioned = [n for i, n in enumerate(names) if f"leaves[{i}]" in text]
+    if mentioned:
+        return mentioned
+    # Sizes and indices are integers: hold those before holding everything.
+    flat = list(zip(names, arguments.leaves, strict=True))
+    integers = [n for n, v in flat if not jnp.issubdtype(v.dtype, np.floating)]
+    return integers or [n for n, _ in flat]
+
+
+def _model_failed(model: Callable, error: Exception) -> str:
+    label = getattr(model, "__name__", type(model).__name__)
+    first = (str(error).strip() or "no message").splitlines()[0]
+    where = model_location(error)
+    return f"model {label!r} raised {type(error).__name__}{where}: {first}"
