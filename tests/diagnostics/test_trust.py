@@ -1,0 +1,221 @@
+"""The word of trust: every rule turned on and off, one at a time."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from taut.diagnostics.psis import Weights
+from taut.diagnostics.short_hmc import Chains
+from taut.diagnostics.trust import Solutions, draws_from, judge, weights_worth
+from taut.loop.verdict import Verdict
+
+NAMES = ("a", "b")
+DRAWS = 4096
+
+
+def _weights(k_hat=0.2, efficiency=0.8):
+    log_weights = np.full(DRAWS, -np.log(DRAWS))
+    return Weights(log_weights, k_hat, 0.7, efficiency * DRAWS, (-1.0, 0.1), (-0.9, 0.1))
+
+
+def _chains(drift=0.0, ratio=1.0, settled=True, chains=256):
+    # States that do not vary within a chain: as many effective draws as chains.
+    states = np.tile(np.random.default_rng(0).standard_normal((1, chains, 2)), (16, 1, 1))
+    log_p = np.zeros((16, chains))
+    mean_drift, sd_ratio = np.array([0.0, drift]), np.array([ratio, 1.0])
+    return Chains(
+        states, log_p, mean_drift, sd_ratio, memory=0.05, settled=settled, rounds=1, acceptance=0.8
+    )
+
+
+def _solutions(distance=0.0, elbos=(-1.0,)):
+    means = np.array([[0.0, distance * i] for i in range(len(elbos))])
+    return Solutions(8, means, np.ones_like(means), np.array(elbos))
+
+
+CONVERGED = Verdict(True, "converged", "the optimiser converged", 0.001)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    verdict: Verdict = CONVERGED
+    weights: Weights | None = dataclasses.field(default_factory=_weights)
+    chains: Chains | None = dataclasses.field(default_factory=_chains)
+    solutions: Solutions = dataclasses.field(default_factory=_solutions)
+    tails: dict = dataclasses.field(default_factory=dict)
+    skipped: str = ""
+
+    def judge(self):
+        return judge(
+            self.verdict,
+            self.weights,
+            self.chains,
+            self.solutions,
+            NAMES,
+            self.tails,
+            self.skipped,
+        )
+
+
+def _stopped(reason, gap):
+    return Verdict(False, reason, "stopped", gap)
+
+
+SKIPPED = "Short HMC was skipped."
+NO_CHAINS = {"chains": None, "skipped": SKIPPED}
+
+# What is changed, the finding it changes, the level that gets, and the word of the whole.
+RULES = {
+    "nothing wrong": ({}, "optimiser", "good", "trusted"),
+    "small gap left": (
+        {"verdict": _stopped("gradients", 0.49)},
+        "optimiser",
+        "doubt",
+        "usable",
+    ),
+    "large gap left": (
+        {"verdict": _stopped("gradients", 0.51)},
+        "optimiser",
+        "bad",
+        "not trusted",
+    ),
+    "not settled": ({"verdict": _stopped("evaluations", 0.01)}, "optimiser", "bad", "not trusted"),
+    "budget": ({"verdict": _stopped("budget", np.nan)}, "optimiser", "bad", "not trusted"),
+    "interrupted": ({"verdict": _stopped("interrupted", 0.01)}, "optimiser", "bad", "not trusted"),
+    "not finite": ({"verdict": _stopped("non-finite", np.nan)}, "optimiser", "bad", "not trusted"),
+    "high k-hat": ({"weights": _weights(0.71)}, "k-hat", "doubt", "usable"),
+    "k-hat at its limit": ({"weights": _weights(0.70)}, "k-hat", "good", "trusted"),
+    "k-hat of nearly constant weights": (
+        {"weights": _weights(0.9, 0.91)},
+        "k-hat",
+        "good",
+        "trusted",
+    ),
+    "few effective draws": ({"weights": _weights(0.6, 0.09)}, "k-hat", "doubt", "usable"),
+    "enough effective draws": ({"weights": _weights(0.6, 0.11)}, "k-hat", "good", "trusted"),
+    "high k-hat that nothing mends": (
+        {"weights": _weights(0.71), **NO_CHAINS},
+        "k-hat",
+        "bad",
+        "not trusted",
+    ),
+    "few effective draws, but reliable": (
+        {"weights": _weights(0.6, 0.09), **NO_CHAINS},
+        "k-hat",
+        "doubt",
+        "usable",
+    ),
+    "next to no effective draws": (
+        {"weights": _weights(0.6, 99 / DRAWS), **NO_CHAINS},
+        "k-hat",
+        "bad",
+        "not trusted",
+    ),
+    "no drift": ({"chains": _chains(0.14)}, "drift", "good", "trusted"),
+    "drift of a mean": ({"chains": _chains(-0.16)}, "drift", "doubt", "usable"),
+    "far drift of a mean": ({"chains": _chains(-0.51)}, "drift", "bad", "not trusted"),
+    "no change of a sd": ({"chains": _chains(ratio=1.24)}, "drift", "good", "trusted"),
+    "wider": ({"chains": _chains(ratio=1.26)}, "drift", "doubt", "usable"),
+    "narrower": ({"chains": _chains(ratio=1 / 1.26)}, "drift", "doubt", "usable"),
+    "much wider": ({"chains": _chains(ratio=2.01)}, "drift", "bad", "not trusted"),
+    "much narrower": ({"chains": _chains(ratio=1 / 2.01)}, "drift", "bad", "not trusted"),
+    "settled": ({}, "settled", "good", "trusted"),
+    "chains still move": ({"chains": _chains(settled=False)}, "settled", "bad", "not trusted"),
+    "no chains, excellent weights": (
+        {"weights": _weights(0.2, 0.96), **NO_CHAINS},
+        "short HMC",
+        "note",
+        "trusted",
+    ),
+    "no chains, good weights": (
+        {"weights": _weights(0.2, 0.94), **NO_CHAINS},
+        "short HMC",
+        "doubt",
+        "usable",
+    ),
+    "no weights": ({"weights": None, **NO_CHAINS}, "short HMC", "doubt", "not trusted"),
+    "one solution": ({}, "solutions", "good", "trusted"),
+    "two solutions": (
+        {"solutions": _solutions(8.0, (-1.0, -1.1))},
+        "solutions",
+        "bad",
+        "not trusted",
+    ),
+    "a second solution of little mass": (
+        {"solutions": _solutions(8.0, (-1.0, -8.0))},
+        "solutions",
+        "note",
+        "trusted",
+    ),
+    "a heavy tail": ({"tails": {"b": 0.8}}, "tails", "doubt", "usable"),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule(name):
+    changes, finding, level, word = RULES[name]
+    trust = dataclasses.replace(Case(), **changes).judge()
+    found = {f.name: f for f in trust.findings}
+    assert found[finding].level == level
+    assert trust.word == word
+    # Nothing else is amiss, but for what the change itself brings with it.
+    worse = {f.name for f in trust.findings if f.level in ("doubt", "bad")} - {finding}
+    assert worse <= {"short HMC"}
+
+
+def test_the_worst_finding_decides_and_comes_first():
+    case = Case(
+        verdict=_stopped("budget", np.nan), chains=_chains(0.16), tails={"a": 0.9, "b": 0.6}
+    )
+    trust = case.judge()
+    assert trust.word == "not trusted"
+    levels = [finding.level for finding in trust.findings]
+    assert levels == ["bad", "doubt", "doubt", *["good"] * 3, "note"]
+    assert trust.findings[0].name == "optimiser"
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_fit_says_what_no_check_can_see(name):
+    trust = dataclasses.replace(Case(), **RULES[name][0]).judge()
+    assert trust.findings[-1].name == "unseen modes"
+    assert "from 8 starts" in trust.findings[-1].message
+
+
+def test_the_worst_coordinate_is_named():
+    text = {f.name: f.message for f in Case(chains=_chains(0.3, 1.4)).judge().findings}["drift"]
+    assert "mean of b by +0.30 sd" in text
+    assert "sd of a by a factor 1.40" in text
+    text = {
+        f.name: f.message for f in Case(solutions=_solutions(8.0, (-1.0, -1.0))).judge().findings
+    }["solutions"]
+    assert "shares of the mass of about 0.5, 0.5" in text
+    assert text.endswith("They differ most in b.")
+
+
+# Weights, chains, and where the draws come from.
+SOURCES = {
+    "settled chains": (_weights(0.6, 0.05), _chains(), "chains"),
+    "reliable weights, worth more": (_weights(0.5, 0.07), _chains(), "weights"),
+    "weights worth twice the chains": (_weights(0.6, 0.12), _chains(), "chains"),
+    "weights worth four times the chains": (_weights(0.6, 0.25), _chains(), "weights"),
+    "unreliable weights": (_weights(0.8, 0.8), _chains(), "chains"),
+    "chains that move": (_weights(0.6, 0.3), _chains(settled=False), "weights"),
+    "no chains": (_weights(0.6, 0.3), None, "weights"),
+    "a heavy tail, still better": (_weights(0.9, 0.3), None, "weights"),
+    "a tail without a mean": (_weights(1.1, 0.3), None, "guide"),
+    "too few effective draws": (_weights(0.6, 0.02), None, "guide"),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_where_draws_come_from(name):
+    weights, chains, source = SOURCES[name]
+    assert draws_from(weights, chains) == source
+
+
+def test_weights_that_cannot_be_relied_on_are_worth_nothing():
+    assert weights_worth(_weights(0.7, 0.5)) == 0.5 * DRAWS
+    assert weights_worth(_weights(0.71, 0.5)) == 0.0
+    assert weights_worth(_weights(0.71, 0.9)) == 0.9 * DRAWS
+    assert weights_worth(_weights(0.2, 99 / DRAWS)) == 0.0
