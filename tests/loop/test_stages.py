@@ -11,6 +11,8 @@ from taut.loop.monitor import Monitor
 from taut.loop.progress import Progress
 from taut.loop.stages import MOST_DRAWS, GaussianFit, default_tolerance
 from taut.objectives.full_rank import FullRankFamily
+from taut.objectives.low_rank import LowRankFamily, default_rank, widen
+from taut.objectives.matched_elbo import evaluate
 from taut.objectives.mean_field import MeanFieldFamily
 
 RESOLUTION = 4.0 * np.finfo(float).eps
@@ -67,6 +69,26 @@ def test_independent_coordinates_get_the_conditional_widths(seed, same_to_roundi
     squares = outcome.guide.scale**2 * np.diag(precision)
     lost = 0.5 * offset + 0.5 * (squares - 1.0 - np.log(squares)).sum()
     assert 0.0 <= lost < 5.0 * TOLERANCE
+
+
+@each_seed
+def test_shared_directions_are_found_to_the_end(seed):
+    # From draws too few for the dimension the fit comes far off, and its noise looks large. As it
+    # comes nearer the noise falls, and what it may leave undone with it.
+    dim, rng = 120, np.random.default_rng([seed, 1])
+    factor = 20.0 * np.linalg.qr(rng.normal(size=(dim, 3)))[0]
+    cov = np.eye(dim) + factor @ factor.T
+    tolerance = default_tolerance(dim)
+    monitor, fit = _fit(gaussian(np.zeros(dim), cov), seed, LowRankFamily(), tolerance)
+    narrow = MeanFieldNormal(np.zeros(dim), 1.0 / np.sqrt(np.diag(np.linalg.inv(cov))))
+    seen = evaluate(monitor, narrow, MeanFieldFamily().noise(512, narrow, rng))
+    outcome = fit.run(widen(seen, default_rank(dim)))
+    guide = outcome.guide
+    fitted = np.diag(guide.scale**2) + guide.factor @ guide.factor.T
+    ratio, offset = np.linalg.solve(cov, fitted), guide.loc @ np.linalg.solve(cov, guide.loc)
+    lost = 0.5 * (np.trace(ratio) - dim + offset - np.linalg.slogdet(ratio)[1])
+    assert outcome.verdict.converged
+    assert lost < tolerance
 
 
 @pytest.mark.parametrize("family", [FullRankFamily(), MeanFieldFamily()], ids=lambda f: f.name)

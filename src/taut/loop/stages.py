@@ -196,6 +196,8 @@ class GaussianFit:
                 # No lower value along the direction: as low as these draws can resolve.
                 return latest["evaluation"], state.predicted < 10.0 * goal
             self._monitor.record(latest["evaluation"], "l-bfgs")
+            # What the draws can resolve changes as the guide comes nearer.
+            goal = self._goal(latest["evaluation"])
             quiet = quiet + 1 if state.decrease < goal and state.predicted < goal else 0
             if quiet >= 2:
                 return latest["evaluation"], True

@@ -194,7 +194,7 @@ class Fit:
         log_p, _ = self._oracle("draws()")(z)
         return Draws(z, log_p, self.guide.log_prob(z))
 
-    def log_prob(self, sites: Mapping[str, Any]) -> Float[np.ndarray, "..."]:
+    def log_prob(self, sites: Mapping[str, Any]) -> float | Float[np.ndarray, " n"]:
         """Return the guide's log density at site values, in the model's own coordinates.
 
         Args:
@@ -206,7 +206,7 @@ class Fit:
         target = self._require_target("log_prob()")
         z, jacobian, single = SiteDensity(target)(sites)
         log_q = self.guide.log_prob(z) - jacobian
-        return log_q[0] if single else log_q
+        return float(log_q[0]) if single else log_q
 
     # Moments.
 
