@@ -17,6 +17,7 @@ ORDER = (
     "loop",
     "posterior",
     "diagnostics",
+    "predictive",
     "report",
     "results",
     "fitting",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from taut.diagnostics.finding import Finding
     from taut.fitting import fit, load
     from taut.loop.verdict import Verdict
+    from taut.predictive.prior import prior
     from taut.results.fit_result import Fit
     from taut.targets.target import Target, from_log_density, target
 
@@ -29,6 +30,7 @@ _HOMES = {
     "fit": "taut.fitting",
     "from_log_density": "taut.targets.target",
     "load": "taut.fitting",
+    "prior": "taut.predictive.prior",
     "target": "taut.targets.target",
 }
 
@@ -45,6 +47,7 @@ __all__ = [
     "fit",
     "from_log_density",
     "load",
+    "prior",
     "target",
 ]
 

@@ -134,8 +134,9 @@ def load(
 
     Args:
         path: the file.
-        model: the model or target that was fitted, needed only for new densities and for more draws
-            than the file holds.
+        model: the model or target that was fitted. Without arguments it serves `fit.predict` on
+            new ones; with the arguments of the fit it also gives new densities and more draws than
+            the file holds.
         *args: the model's positional arguments.
         **kwargs: the model's keyword arguments.
 
@@ -145,6 +146,8 @@ def load(
     record = read(path)
     if model is None:
         return Fit(record, None)
+    if not isinstance(model, Target) and not (args or kwargs) and _parameters(model):
+        return Fit(record, None, model)
     bound = model if isinstance(model, Target) else target(model, *args, **kwargs)
     theirs = [(site.name, site.shape) for site in bound.program.sites]
     ours = [(site.name, site.shape) for site in record.sites]

@@ -1,7 +1,7 @@
 """What `taut.fit` returns."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -9,20 +9,20 @@ import numpy as np
 from jaxtyping import Float
 
 from taut._core.errors import InputError, UntrustedError, did_you_mean
-from taut._core.threads import single_blas_thread
 from taut.diagnostics.finding import Finding
-from taut.diagnostics.psis import scalar_k_hat, smooth
-from taut.diagnostics.short_hmc import continue_chains
+from taut.diagnostics.psis import scalar_k_hat
 from taut.guides.guide import LatentGuide
 from taut.loop.trace import Trace
 from taut.loop.verdict import Verdict
 from taut.posterior.draws import Draws
-from taut.posterior.pool import Pool, resample
+from taut.predictive.calls import check_numbers, model_of
 from taut.report.html import to_html
 from taut.report.names import scalar_names
 from taut.report.plots import Plots
 from taut.report.summary import Summary, summarise
 from taut.report.text import describe, describe_short
+from taut.results.more_draws import more_draws
+from taut.results.prediction import predict
 from taut.results.record import Record
 from taut.targets.constrainer import Constrainer
 from taut.targets.oracle import Oracle
@@ -45,12 +45,14 @@ class Fit:
 
     Args:
         record: the outcome as plain data.
-        target: what was fitted; None for a fit loaded without its model.
+        target: what was fitted; None for a fit loaded without its model and data.
+        model: the model, where it is known without its data.
     """
 
-    def __init__(self, record: Record, target: Target | None):
+    def __init__(self, record: Record, target: Target | None, model: Callable | None = None):
         self._record = record
         self._target = target
+        self._model = model if target is None else model_of(target)
 
     # What came out, and whether to believe it.
 
@@ -179,7 +181,9 @@ class Fit:
         pool = self._record.pool
         if n <= len(pool):
             return self._ordered(pool.take(n, rng))
-        extra = self._constrain(self._more(n - len(pool), rng), f"more than {len(pool)} draws")
+        what = f"more than {len(pool)} draws"
+        more = more_draws(self._record, self._oracle(what), n - len(pool), rng)
+        extra = self._constrain(more, what)
         joined = {k: np.concatenate([pool.values[k], extra[k]])[:n] for k in pool.values}
         return self._ordered(joined)
 
@@ -207,6 +211,55 @@ class Fit:
         z, jacobian, single = SiteDensity(target)(sites)
         log_q = self.guide.log_prob(z) - jacobian
         return float(log_q[0]) if single else log_q
+
+    def predict(
+        self,
+        /,
+        *args: Any,
+        draws: int = 4000,
+        seed: int = 0,
+        anew: Sequence[str] = (),
+        megabytes: float = 256.0,
+        **kwargs: Any,
+    ) -> dict[str, np.ndarray]:
+        """Return posterior predictive draws of observed sites, and all deterministic values.
+
+        The model is run at posterior draws with its observed sites drawn anew, whether or not data
+        are passed for them: the training call never returns its own data. Row i belongs to row i of
+        `fit.sample(draws, seed)`.
+
+        Args:
+            *args: the model's positional arguments, such as new covariates of any length. Without
+                any arguments, those of the fit.
+            draws: how many draws.
+            seed: decides the draws.
+            anew: latent sites to draw from their priors given all others instead of from the fit,
+                such as the effects of new groups.
+            megabytes: memory that one chunk of draws may take on the device.
+            **kwargs: the model's keyword arguments. One that has the name of an option here must
+                be given by position.
+
+        Returns:
+            Arrays of shape (draws, *site shape) by site, in the model's order: all sites that are
+            not fitted latents.
+
+        Raises:
+            InputError: the arguments do not fit the model, a latent has another shape in this call
+                than in the fit, or the fit was loaded without its model.
+        """
+        check_numbers(draws, seed, megabytes)
+        posterior = self.sample(draws, seed)
+        return predict(
+            self._record,
+            self._model,
+            self._target,
+            posterior,
+            args,
+            kwargs,
+            seed=seed,
+            anew=anew,
+            megabytes=megabytes,
+        )
 
     # Moments.
 
@@ -266,26 +319,9 @@ class Fit:
             dims: names of the axes, by site; by default those of the model's plates.
             coords: coordinate values, by axis name.
         """
-        from taut.report.arviz import to_arviz
+        from taut.results.tree import make_tree
 
-        record = self._record
-        found = {
-            site.name: [name for name in site.dims if name is not None]
-            for site in record.sites
-            if site.shape and None not in site.dims
-        }
-        stats = {"lp": record.pool.log_p, "log_q": self.guide.log_prob(record.pool.z)}
-        attributes = {
-            "trust": self.trust,
-            "guide": self.guide_name,
-            "seed": self.seed,
-            "draws_from": record.pool.source,
-            **{f"{k}_version": v for k, v in record.versions.items()},
-        }
-        posterior = {name: record.pool.values[name] for name in (*self.sites, *self.deterministics)}
-        return to_arviz(
-            posterior, stats, record.observed, attributes, {**found, **(dims or {})}, coords
-        )
+        return make_tree(self._record, dims, coords)
 
     def save(self, path: str | PathLike) -> None:
         """Write the fit to one .npz file of arrays and JSON, without pickle; see `taut.load`."""
@@ -335,21 +371,6 @@ class Fit:
 
     def _constrain(self, z: np.ndarray, what: str) -> dict[str, np.ndarray]:
         return Constrainer(self._require_target(what), self._dtype)(z)
-
-    def _more(self, wanted: int, rng: np.random.Generator) -> np.ndarray:
-        pool: Pool = self._record.pool
-        oracle = self._oracle(f"more than {len(pool)} draws")
-        with single_blas_thread():
-            if pool.source == "chains":
-                states = pool.z.reshape(-1, pool.chains, self.dim)
-                return continue_chains(oracle, states, wanted, rng)
-            count = wanted if pool.source == "guide" else 4 * wanted
-            z = self.guide.transform(rng.standard_normal((count, self.guide.noise_dim)))
-            if pool.source == "guide":
-                return z
-            log_p, _ = oracle(z)
-            log_weights, _ = smooth(log_p - self.guide.log_prob(z))
-            return z[resample(log_weights, wanted, rng)]
 
     def _k_hats(self) -> dict[str, float] | None:
         record = self._record

@@ -53,11 +53,11 @@ def run_abstractly(
         except _NEEDS_A_VALUE as error:
             names = _asked_for(error, arguments, tracers)
             if not names:
-                raise InputError(_model_failed(model, error)) from None
+                raise InputError(model_failed(model, error)) from None
         except InputError:
             raise
         except Exception as error:
-            raise InputError(_model_failed(model, error)) from None
+            raise InputError(model_failed(model, error)) from None
         finally:
             watch.excuse_run()
         held = (*held, *names)
@@ -85,6 +85,14 @@ def is_improper(fn: Any) -> bool:
             return True
         fn = getattr(fn, "base_dist", None)
     return False
+
+
+def model_failed(model: Callable, error: Exception) -> str:
+    """Return the sentence for an error that a model raised."""
+    label = getattr(model, "__name__", type(model).__name__)
+    first = (str(error).strip() or "no message").splitlines()[0]
+    where = model_location(error)
+    return f"model {label!r} raised {type(error).__name__}{where}: {first}"
 
 
 def _run_once(
@@ -129,10 +137,3 @@ def _asked_for(error: Exception, arguments: Arguments, tracers: list[Any]) -> li
     flat = list(zip(names, arguments.leaves, strict=True))
     integers = [n for n, v in flat if not jnp.issubdtype(v.dtype, np.floating)]
     return integers or [n for n, _ in flat]
-
-
-def _model_failed(model: Callable, error: Exception) -> str:
-    label = getattr(model, "__name__", type(model).__name__)
-    first = (str(error).strip() or "no message").splitlines()[0]
-    where = model_location(error)
-    return f"model {label!r} raised {type(error).__name__}{where}: {first}"

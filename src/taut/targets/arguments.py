@@ -47,11 +47,7 @@ class Arguments:
 
     def rebuild(self, leaves: Iterable[Any]) -> tuple[tuple, dict]:
         """Return (args, kwargs) with these leaves in place of the data."""
-        incoming = iter(leaves)
-        values = [
-            next(incoming) if leaf else v for v, leaf in zip(self.values, self.is_leaf, strict=True)
-        ]
-        return jax.tree_util.tree_unflatten(self.structure, values)
+        return jax.tree_util.tree_unflatten(self.structure, self.with_data(leaves).values)
 
     def hold_static(self, names: Iterable[str]) -> "Arguments":
         """Return the same arguments with the named leaves held concrete."""
@@ -70,6 +66,14 @@ class Arguments:
         """Return the structure alone, so that keeping it does not keep the data in memory."""
         values = tuple(
             None if leaf else v for v, leaf in zip(self.values, self.is_leaf, strict=True)
+        )
+        return dataclasses.replace(self, values=values)
+
+    def with_data(self, leaves: Iterable[Any]) -> "Arguments":
+        """Return the same structure with these data leaves."""
+        incoming = iter(leaves)
+        values = tuple(
+            next(incoming) if leaf else v for v, leaf in zip(self.values, self.is_leaf, strict=True)
         )
         return dataclasses.replace(self, values=values)
 

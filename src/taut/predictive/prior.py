@@ -1,0 +1,54 @@
+"""Draws from a model before it has seen data."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from taut._core.errors import InputError
+from taut._core.precision import native_dtype
+from taut.predictive.calls import bind_call, bound_call, check_numbers
+from taut.predictive.simulator import simulator_of
+from taut.targets.target import Target
+
+OPTIONS = ("draws", "seed", "megabytes")
+
+
+def prior(
+    model_or_target: Callable | Target,
+    /,
+    *args: Any,
+    draws: int = 4000,
+    seed: int = 0,
+    megabytes: float = 256.0,
+    **kwargs: Any,
+) -> dict[str, np.ndarray]:
+    """Draw from the prior and the prior predictive distribution of a model.
+
+    Latents are drawn from their priors, then everything else given these, in one compiled call for
+    each chunk of draws. Data that are passed give shapes only: observed sites are drawn.
+
+    Args:
+        model_or_target: a NumPyro model, or a target made by `taut.target`.
+        *args: the model's positional arguments.
+        draws: how many draws.
+        seed: decides the draws.
+        megabytes: memory that one chunk of draws may take on the device.
+        **kwargs: the model's keyword arguments. One that has the name of an option here must be
+            given by position.
+
+    Returns:
+        Arrays of shape (draws, *site shape) by site, in the model's order: latents, deterministic
+        values and observed sites.
+
+    Raises:
+        InputError: the arguments do not fit the model, or a prior is improper.
+    """
+    check_numbers(draws, seed, megabytes)
+    if isinstance(model_or_target, Target):
+        if args or kwargs:
+            raise InputError("a target has its arguments already; pass it alone")
+        model, arguments = bound_call(model_or_target)
+    else:
+        model, arguments = model_or_target, bind_call(model_or_target, args, kwargs, OPTIONS)
+    return simulator_of(model).draw(arguments, {}, draws, (seed,), native_dtype(), megabytes * 1e6)

@@ -1,0 +1,65 @@
+"""Posterior predictive draws of a fit."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from taut._core.errors import InputError, did_you_mean
+from taut.predictive.calls import bind_call, bound_call
+from taut.predictive.simulator import simulator_of
+from taut.results.record import Record
+from taut.targets.target import Target
+
+OPTIONS = ("draws", "seed", "anew", "megabytes")
+
+NEEDS_FUNCTION = (
+    "predictions need the model, and this fit was loaded without it: load it as "
+    "taut.load(path, model)"
+)
+NEEDS_ARGUMENTS = (
+    "this fit was loaded without its data, so there is no training call to repeat; give the "
+    "model's arguments: fit.predict(...)"
+)
+
+
+def predict(
+    record: Record,
+    model: Callable | None,
+    target: Target | None,
+    posterior: Mapping[str, np.ndarray],
+    args: tuple,
+    kwargs: Mapping[str, Any],
+    seed: int,
+    anew: Sequence[str],
+    megabytes: float,
+) -> dict[str, np.ndarray]:
+    """Draw what a model predicts from posterior draws; see `Fit.predict`."""
+    draws = len(next(iter(posterior.values())))
+    latents = [site.name for site in record.sites]
+    unknown = [name for name in anew if name not in latents]
+    if unknown:
+        raise InputError(
+            [
+                f"anew: the fit has no latent site {name!r}{did_you_mean(name, latents)}; it has: "
+                f"{', '.join(latents)}"
+                for name in unknown
+            ]
+        )
+    if args or kwargs:
+        if model is None:
+            raise InputError(NEEDS_FUNCTION)
+        arguments = bind_call(model, args, kwargs, OPTIONS)
+    elif target is not None:
+        model, arguments = bound_call(target)
+    else:
+        raise InputError(NEEDS_FUNCTION if model is None else NEEDS_ARGUMENTS)
+    given = {name: posterior[name] for name in latents if name not in anew}
+    return simulator_of(model).draw(
+        arguments,
+        given,
+        draws,
+        (record.seed, seed, 1),
+        np.dtype(record.dtype),
+        megabytes * 1e6,
+    )
