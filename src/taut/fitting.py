@@ -103,6 +103,7 @@ def fit(
         bound.program.coordinate_names(),
         _tails(bound, pool),
         checked.skipped,
+        checked.complete,
     )
     record = Record(
         guide=outcome.guide,

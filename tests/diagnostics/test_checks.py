@@ -88,6 +88,7 @@ def test_a_gradient_that_costs_too_much_leaves_the_weights_alone():
     checks = _check(gaussian(mean, cov), guide, 0, work=2e6)
     assert checks.chains is None
     assert checks.skipped == TOO_EXPENSIVE
+    assert checks.complete
     assert checks.source == "weights"
 
 
@@ -97,6 +98,7 @@ def test_checks_that_are_not_wanted_leave_the_guides_own_draws():
         gaussian(mean, cov), FullRankNormal(mean, np.linalg.cholesky(cov)), 0, wanted=False
     )
     assert (checks.chains, checks.skipped, checks.source) == (None, "Switched off.", "guide")
+    assert not checks.complete
     assert checks.weights is not None
     np.testing.assert_array_equal(checks.z, checks.weighed.z)
 

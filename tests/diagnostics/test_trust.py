@@ -45,6 +45,7 @@ class Case:
     solutions: Solutions = dataclasses.field(default_factory=_solutions)
     tails: dict = dataclasses.field(default_factory=dict)
     skipped: str = ""
+    complete: bool = True
 
     def judge(self):
         return judge(
@@ -55,6 +56,7 @@ class Case:
             NAMES,
             self.tails,
             self.skipped,
+            self.complete,
         )
 
 
@@ -133,6 +135,12 @@ RULES = {
         "short HMC",
         "doubt",
         "usable",
+    ),
+    "checks switched off": (
+        {"weights": _weights(0.2, 0.99), "complete": False, **NO_CHAINS},
+        "short HMC",
+        "bad",
+        "not trusted",
     ),
     "no weights": ({"weights": None, **NO_CHAINS}, "short HMC", "doubt", "not trusted"),
     "one solution": ({}, "solutions", "good", "trusted"),

@@ -55,6 +55,7 @@ class Checks:
         log_p: their log densities (draws,).
         source: "chains", "weights" or "guide"; few chains are repeated to as many draws.
         independent: chains the draws belong to, or how many draws they are worth.
+        complete: no check was switched off or stopped.
     """
 
     weighed: Draws | None
@@ -65,6 +66,7 @@ class Checks:
     log_p: Float[np.ndarray, " draws"]
     source: str
     independent: int
+    complete: bool = True
 
 
 def run_checks(
@@ -79,7 +81,7 @@ def run_checks(
 
     Args:
         outcome: the fitted guide and why the fit stopped.
-        wanted: False draws from the guide and weighs nothing.
+        wanted: False runs no chains and returns the guide's own draws.
         monitor: the watched batch function.
         work: elements computed for one gradient.
         rng: source of noise.
@@ -91,10 +93,10 @@ def run_checks(
     log_p, _ = monitor(z)
     weighed = Draws(z, log_p, guide.log_prob(z))
     if not np.isfinite(log_p).any():
-        return Checks(None, None, None, reason, z, log_p, "guide", len(z))
+        return Checks(None, None, None, reason, z, log_p, "guide", len(z), complete=False)
     weights = importance_weights(weighed.log_ratios)
     if not wanted:
-        return Checks(weighed, weights, None, reason, z, log_p, "guide", len(z))
+        return Checks(weighed, weights, None, reason, z, log_p, "guide", len(z), complete=False)
     schedule = choose_schedule(work, monitor.gradients)
     if schedule is None:
         return _choose(weighed, weights, None, TOO_EXPENSIVE, rng)

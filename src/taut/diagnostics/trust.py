@@ -73,6 +73,7 @@ def judge(
     coordinates: Sequence[str],
     tails: dict[str, float],
     skipped: str = "",
+    complete: bool = True,
 ) -> Trust:
     """Weigh all checks.
 
@@ -84,6 +85,7 @@ def judge(
         coordinates: names of the latent coordinates.
         tails: Pareto shape of the tail of each scalar that looks heavy.
         skipped: why checks were skipped, one sentence.
+        complete: False if checks were switched off or stopped; such a fit is never believed.
     """
     findings = [_optimiser(verdict)]
     if weights is not None:
@@ -94,9 +96,8 @@ def judge(
     elif skipped:
         # Weights alone cannot see what the guide's draws never reach.
         enough = weights is not None and weights.efficiency >= EXCELLENT_EFFICIENCY
-        findings.append(
-            Finding("short HMC", np.nan, np.nan, "note" if enough else "doubt", skipped)
-        )
+        level = ("note" if enough else "doubt") if complete else "bad"
+        findings.append(Finding("short HMC", np.nan, np.nan, level, skipped))
     findings.append(_modes(solutions, coordinates))
     if tails:
         findings.append(_heavy(tails))
