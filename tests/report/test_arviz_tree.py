@@ -32,13 +32,13 @@ def parts():
         "flag": rng.random(DRAWS) < 0.5,
     }
     stats = {name: rng.normal(size=DRAWS) for name in ("log_p", "log_q", "weights")}
-    return posterior, stats, {"y": np.arange(5.0)}
+    return {"posterior": posterior, "sample_stats": stats, "observed_data": {"y": np.arange(5.0)}}
 
 
 @pytest.fixture
 def tree(parts):
     dims = {"slope": ["group"], "y": ["row"]}
-    return to_arviz(*parts, ATTRIBUTES, dims, {"group": ["a", "b", "c"]})
+    return to_arviz(parts, ATTRIBUTES, dims, {"group": ["a", "b", "c"]})
 
 
 def test_groups_and_dimensions(tree, parts):
@@ -46,8 +46,8 @@ def test_groups_and_dimensions(tree, parts):
     assert dict(tree["posterior"].sizes) == {"chain": 1, "draw": DRAWS, "group": 3}
     assert tree["observed_data"]["y"].dims == ("row",)
     slope = tree["posterior"]["slope"].sel(chain=0, group="b")
-    np.testing.assert_array_equal(slope, parts[0]["slope"][:, 1])
-    np.testing.assert_array_equal(tree["sample_stats"]["log_q"][0], parts[1]["log_q"])
+    np.testing.assert_array_equal(slope, parts["posterior"]["slope"][:, 1])
+    np.testing.assert_array_equal(tree["sample_stats"]["log_q"][0], parts["sample_stats"]["log_q"])
 
 
 def test_attributes_say_what_the_draws_are(tree):
@@ -79,18 +79,18 @@ def test_arviz_summarises_it_without_an_r_hat(tree, parts):
     assert list(table.index) == [
         *("theta", "slope[a]", "slope[b]", "slope[c]", "inner.scale", "flag"),
     ]
-    assert table.loc["theta", "mean"] == pytest.approx(parts[0]["theta"].mean())
+    assert table.loc["theta", "mean"] == pytest.approx(parts["posterior"]["theta"].mean())
     assert table["r_hat"].isna().all()
 
 
 def test_empty_groups_are_left_out(parts):
-    tree = to_arviz(parts[0], {}, {}, {})
+    tree = to_arviz({**parts, "sample_stats": {}, "observed_data": {}}, {})
     assert set(tree.children) == {"posterior"}
 
 
 def test_all_mistakes_are_told_at_once(parts):
     with pytest.raises(InputError) as told:
-        to_arviz(*parts, {}, {"slop": ["g"], "slope": ["chain", "g"], "y": ["row"]}, {"row": [1]})
+        to_arviz(parts, {}, {"slop": ["g"], "slope": ["chain", "g"], "y": ["row"]}, {"row": [1]})
     message = str(told.value)
     assert "no site is called 'slop' (did you mean 'slope'?)" in message
     assert "site 'slope' has shape (3,), so it takes 1 names, not 2" in message
@@ -100,10 +100,10 @@ def test_all_mistakes_are_told_at_once(parts):
 def test_a_clash_of_names_is_told():
     draws = {"a/b": np.ones(3), "a.b": np.ones(3)}
     with pytest.raises(InputError, match="'a/b' would have the name of another site"):
-        to_arviz(draws, {}, {}, {})
+        to_arviz({"posterior": draws}, {})
 
 
 def test_without_arviz_the_error_says_how_to_get_it(parts, monkeypatch):
     monkeypatch.setitem(sys.modules, "arviz_base", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'taut\[arviz\]'"):
-        to_arviz(*parts, {})
+        to_arviz(parts, {})

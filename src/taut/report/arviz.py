@@ -20,24 +20,31 @@ DRAWS_ARE = (
 )
 
 
+Groups = Mapping[str, Mapping[str, np.ndarray]]
+
+DATA_GROUPS = ("observed_data", "constant_data")
+
+
 def to_arviz(
-    posterior: Mapping[str, np.ndarray],
-    sample_stats: Mapping[str, np.ndarray],
-    observed: Mapping[str, np.ndarray],
+    groups: Groups,
     attributes: Mapping[str, Any],
     dims: Mapping[str, Sequence[str]] | None = None,
     coords: Mapping[str, Any] | None = None,
+    plates: Mapping[str, Sequence[str | None]] | None = None,
 ) -> Any:
     """Return an xarray DataTree with the groups that ArviZ knows, ready for `.to_netcdf`.
 
     Args:
-        posterior: draws of shape (draws, *site shape) by site.
-        sample_stats: arrays of shape (draws, ...), such as log_p, log_q and weights.
-        observed: the observed sites' data.
+        groups: arrays by name, by group: of shape (draws, *site shape) in "posterior",
+            "posterior_predictive", "log_likelihood", "sample_stats", "prior" and
+            "prior_predictive", of the data's shape in "observed_data" and "constant_data". Empty
+            groups are left out.
         attributes: what to record: trust, version, seed, guide. Values that NetCDF cannot hold
             are written as JSON.
         dims: names of a site's own dimensions, without chain and draw.
         coords: values along named dimensions.
+        plates: where `dims` says nothing, the plate along each axis of a site, None where there is
+            none. An array with fewer axes, as log likelihoods of vectors have, gets the first.
 
     Names with a slash, as NumPyro's `scope` makes them, get a dot instead: NetCDF reads a slash as
     a group. The attribute `renamed_sites` then maps the new names to the model's.
@@ -49,33 +56,61 @@ def to_arviz(
     """
     try:
         import arviz_base
+        import xarray
     except ImportError:
         raise MissingExtraError("arviz-base", "arviz") from None
-    stats = {name: np.asarray(array) for name, array in sample_stats.items()}
-    draws = {name: _numeric(np.asarray(array)) for name, array in posterior.items()}
-    data = {name: np.asarray(array) for name, array in observed.items()}
-    shapes = {name: array.shape for name, array in data.items()}
-    shapes |= {name: array.shape[1:] for name, array in draws.items()}
+    arrays = {
+        group: {name: _numeric(np.asarray(array)) for name, array in members.items()}
+        for group, members in groups.items()
+        if members
+    }
     axes = {name: list(names) for name, names in (dims or {}).items()}
-    _check_dims(shapes, axes, coords or {})
-    new = _storable_names(list(shapes))
+    _check_dims(_site_shapes(arrays), axes, coords or {})
+    new = _storable_names([*dict.fromkeys(n for members in arrays.values() for n in members)])
     recorded = {name: _storable(value) for name, value in attributes.items()}
     recorded |= {"inference": "variational", "draws": DRAWS_ARE}
     renamed = {name: old for old, name in new.items() if name != old}
     if renamed:
         recorded["renamed_sites"] = json.dumps(renamed)
-    groups = {
-        "posterior": {new[name]: array[None] for name, array in draws.items()},
-        "sample_stats": {name: array[None] for name, array in stats.items()},
-        "observed_data": {new[name]: array for name, array in data.items()},
-    }
-    groups = {group: arrays for group, arrays in groups.items() if arrays}
-    return arviz_base.from_dict(
-        groups,
-        dims={new[name]: names for name, names in axes.items()},
-        coords=dict(coords) if coords else None,
-        attrs={"/": recorded, **{group: recorded for group in groups}},
-    )
+    taken = {*new.values(), "chain", "draw"}
+    datasets = {}
+    for group, members in arrays.items():
+        drawn = group not in DATA_GROUPS
+        named, used = {}, {}
+        for name, array in members.items():
+            rank = array.ndim - drawn
+            known = axes.get(name) or _plate_axes(name, (plates or {}).get(name, ()), rank, taken)
+            named[new[name]] = known[:rank]
+            used |= {dim: (coords or {})[dim] for dim in known[:rank] if dim in (coords or {})}
+        datasets[f"/{group}"] = arviz_base.dict_to_dataset(
+            {new[name]: array[None] if drawn else array for name, array in members.items()},
+            attrs=recorded,
+            dims=named,
+            coords=used,
+            sample_dims=["chain", "draw"] if drawn else [],
+        )
+    tree = xarray.DataTree.from_dict(datasets)
+    tree.attrs.update(recorded)
+    return tree
+
+
+def _site_shapes(arrays: Groups) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each site, in whichever group it is; log likelihoods may have less."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for group, members in arrays.items():
+        for name, array in members.items():
+            shape = array.shape if group in DATA_GROUPS else array.shape[1:]
+            if len(shape) >= len(shapes.get(name, ())):
+                shapes[name] = shape
+    return shapes
+
+
+def _plate_axes(name: str, plates: Sequence[str | None], rank: int, taken: set[str]) -> list[str]:
+    """Return a name for every axis: its plate, or a name made of the site's."""
+    free = [*plates, *[None] * rank][:rank]
+    names = [plate or f"{name}_dim_{axis}".replace("/", ".") for axis, plate in enumerate(free)]
+    # A dimension with the name of a variable would be read as that variable's coordinate.
+    return [f"{dim}_dim" if dim in taken else dim for dim in names]
 
 
 def _check_dims(
@@ -93,6 +128,11 @@ def _check_dims(
             problems.append(
                 f"dims: site {site!r} has shape {shapes[site]}, so it takes {len(shapes[site])} "
                 f"names, not {len(names)} ({names}); leave out the axis of draws"
+            )
+        elif reserved := [name for name in names if name in shapes or name in ("chain", "draw")]:
+            problems.append(
+                f"dims: site {site!r}: {_few(reserved)} is the name of a site or an axis of draws; "
+                "give the dimension another name"
             )
         else:
             lengths |= dict(zip(names, shapes[site], strict=True))

@@ -10,7 +10,6 @@ from jaxtyping import Float
 
 from taut._core.errors import InputError, UntrustedError, did_you_mean
 from taut.diagnostics.finding import Finding
-from taut.diagnostics.psis import scalar_k_hat
 from taut.guides.guide import LatentGuide
 from taut.loop.trace import Trace
 from taut.loop.verdict import Verdict
@@ -24,6 +23,7 @@ from taut.report.text import describe, describe_short
 from taut.results.more_draws import more_draws
 from taut.results.prediction import predict
 from taut.results.record import Record
+from taut.results.scalar_shapes import scalar_k_hats
 from taut.targets.constrainer import Constrainer
 from taut.targets.oracle import Oracle
 from taut.targets.site_density import SiteDensity
@@ -311,17 +311,32 @@ class Fit:
         return Plots(self)
 
     def to_arviz(
-        self, dims: dict[str, list[str]] | None = None, coords: dict[str, Any] | None = None
+        self,
+        dims: Mapping[str, Sequence[str]] | None = None,
+        coords: Mapping[str, Any] | None = None,
+        groups: Sequence[str] | None = None,
     ) -> Any:
-        """Return an ArviZ tree: posterior, sample_stats and observed_data.
+        """Return an ArviZ tree of everything about the fit that ArviZ has a place for.
+
+        The draws are those that the fit reports, corrected where the trust says so; log likelihoods
+        are those of single observations. The sample_stats are log_p and log_q in the latent space,
+        and weights: what each draw counts, the same for all if they were corrected.
 
         Args:
             dims: names of the axes, by site; by default those of the model's plates.
             coords: coordinate values, by axis name.
+            groups: which groups to make: "posterior", "sample_stats", "observed_data",
+                "constant_data", "posterior_predictive", "log_likelihood", "prior",
+                "prior_predictive". By default all, but for those that would take more than 1 GB and
+                those the fit cannot make; the attribute `left_out` then says why.
+
+        Raises:
+            MissingExtraError: arviz-base is not installed.
+            InputError: dims or coords that do not fit, or a group that cannot be made.
         """
         from taut.results.tree import make_tree
 
-        return make_tree(self._record, dims, coords)
+        return make_tree(self._record, self._target, dims, coords, groups)
 
     def save(self, path: str | PathLike) -> None:
         """Write the fit to one .npz file of arrays and JSON, without pickle; see `taut.load`."""
@@ -377,13 +392,7 @@ class Fit:
         if record.weighed is None or self._target is None:
             return None
         values = self._constrain(record.weighed.z, "k-hat")
-        ratios = record.weighed.log_ratios
-        found: dict[str, float] = {}
-        for name, value in values.items():
-            columns = np.asarray(value, float).reshape(len(ratios), -1)
-            for label, column in zip(scalar_names(name, value.shape[1:]), columns.T, strict=True):
-                found[label] = scalar_k_hat(column, ratios)
-        return found
+        return scalar_k_hats(record.weighed, values)
 
 
 def _plain(value: np.ndarray) -> Any:

@@ -1,0 +1,189 @@
+"""The ArviZ tree of real fits: groups, dimensions, log likelihoods, and what ArviZ makes of it."""
+
+import json
+
+import arviz_stats
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+import scipy.stats
+import xarray as xr
+from jax import numpy as jnp
+
+import taut
+from taut._core.errors import InputError
+
+QUIET = {"progress": False}
+
+
+def schools(sigma, y=None):
+    """A hierarchy in its non-centred form, whose plate has the name of an argument."""
+    mu = numpyro.sample("mu", dist.Normal(0.0, 10.0))
+    tau = numpyro.sample("tau", dist.HalfNormal(5.0))
+    with numpyro.plate("school", sigma.shape[0]):
+        unit = numpyro.sample("unit", dist.Normal(0.0, 1.0))
+        theta = numpyro.deterministic("theta", mu + tau * unit)
+        numpyro.sample("y", dist.Normal(theta, sigma), obs=y)
+
+
+def pairs(y):
+    """Vector-valued observations, under a scale that is no part of a log likelihood."""
+    mean = numpyro.sample("mean", dist.Normal(0.0, 5.0).expand([2]).to_event(1))
+    with numpyro.plate("rows", y.shape[0]), numpyro.handlers.scale(scale=3.0):
+        numpyro.sample("pair", dist.MultivariateNormal(mean, jnp.eye(2)), obs=y - 1.0)
+
+
+SIGMA = np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+EFFECT = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
+PAIRS = np.random.default_rng(3).normal(size=(10, 2)) + 1.0
+
+
+@pytest.fixture(scope="module")
+def schools_fit():
+    return taut.fit(schools, SIGMA, y=EFFECT, **QUIET)
+
+
+@pytest.fixture(scope="module")
+def trees(regression_fit, schools_fit):
+    pairs_fit = taut.fit(pairs, PAIRS, **QUIET)
+    return {
+        "regression": regression_fit.to_arviz(),
+        "schools": schools_fit.to_arviz(coords={"school": list("ABCDEFGH")}),
+        "pairs": pairs_fit.to_arviz(),
+    }
+
+
+@pytest.mark.parametrize("name", ["regression", "schools", "pairs"])
+def test_arviz_runs_on_it(trees, name):
+    tree = trees[name]
+    assert set(tree.children) == {
+        *("posterior", "sample_stats", "observed_data", "constant_data", "log_likelihood"),
+        *("posterior_predictive", "prior", "prior_predictive"),
+    }
+    table = arviz_stats.summary(tree, round_to="none")
+    assert table["mean"].notna().all()
+    assert table["r_hat"].isna().all()
+    loo = arviz_stats.loo(tree, pointwise=True)
+    assert np.isfinite(loo.elpd)
+    assert len(loo.pareto_k) == {"regression": 12, "schools": 8, "pairs": 10}[name]
+
+
+def test_axes_are_plates(trees):
+    tree = trees["schools"]
+    assert tree["posterior"]["theta"].dims == ("chain", "draw", "school")
+    assert tree["posterior"]["unit"].dims == ("chain", "draw", "school")
+    assert tree["observed_data"]["y"].dims == ("school",)
+    assert tree["log_likelihood"]["y"].dims == ("chain", "draw", "school")
+    assert tree["posterior_predictive"]["y"].dims == ("chain", "draw", "school")
+    assert list(tree["posterior"]["theta"]["school"].values) == list("ABCDEFGH")
+    assert trees["pairs"]["observed_data"]["pair"].dims == ("rows", "pair_dim_1")
+    assert trees["pairs"]["log_likelihood"]["pair"].dims == ("chain", "draw", "rows")
+
+
+def test_log_likelihoods_are_those_of_single_observations(trees, same_to_rounding):
+    tree = trees["pairs"]
+    mean = tree["posterior"]["mean"].values[0]
+    np.testing.assert_array_equal(tree["observed_data"]["pair"], np.float32(PAIRS) - 1)
+    away = (PAIRS - 1.0)[None] - mean[:, None]
+    expected = -0.5 * (away**2).sum(axis=-1) - np.log(2 * np.pi)
+    same_to_rounding(tree["log_likelihood"]["pair"][0], expected, np.float32)
+
+
+def test_loo_agrees_with_leaving_out_in_closed_form(regression, trees, within_error):
+    design = np.column_stack([np.ones(12), regression.x])
+    exact = 0.0
+    for row in range(12):
+        kept = np.arange(12) != row
+        precision = design[kept].T @ design[kept] / 0.25 + np.eye(3) / 4.0
+        mean = np.linalg.solve(precision, design[kept].T @ regression.y[kept] / 0.25)
+        variance = design[row] @ np.linalg.solve(precision, design[row]) + 0.25
+        exact += scipy.stats.norm(design[row] @ mean, np.sqrt(variance)).logpdf(regression.y[row])
+    found = arviz_stats.loo(trees["regression"], pointwise=True)
+    # log of a mean of 1 / p(y_i | draw): its error is the relative sd of that over sqrt(draws).
+    inverse = np.exp(-trees["regression"]["log_likelihood"]["y"].values[0].astype(float))
+    errors = inverse.std(axis=0) / inverse.mean(axis=0) / np.sqrt(len(inverse))
+    within_error(found.elpd, exact, errors.sum())
+
+
+def test_data_that_are_not_observed_are_constant(trees, regression):
+    assert set(trees["regression"]["constant_data"]) == {"x"}
+    np.testing.assert_array_equal(trees["regression"]["constant_data"]["x"], regression.x)
+    assert trees["schools"]["constant_data"]["sigma"].shape == (8,)
+
+
+def test_draws_densities_and_weights_belong_together(trees, regression_fit):
+    stats = trees["regression"]["sample_stats"]
+    assert set(stats.data_vars) == {"log_p", "log_q", "weights"}
+    assert float(stats["weights"].sum()) == pytest.approx(1.0)
+    posterior = trees["regression"]["posterior"]
+    sites = {name: posterior[name].values[0] for name in ("a", "b")}
+    np.testing.assert_allclose(
+        regression_fit.log_prob(sites), stats["log_q"].values[0], rtol=1e-5, atol=1e-4
+    )
+
+
+def test_attributes(trees):
+    attributes = trees["schools"].attrs
+    assert attributes["trust"] in ("trusted", "usable", "not trusted")
+    assert attributes["seed"] == 0
+    assert attributes["taut_version"] == taut.__version__
+    assert "left_out" not in attributes
+
+
+def test_groups_can_be_chosen(schools_fit):
+    tree = schools_fit.to_arviz(groups=["posterior", "log_likelihood"])
+    assert set(tree.children) == {"posterior", "log_likelihood"}
+    with pytest.raises(InputError, match="did you mean 'log_likelihood'"):
+        schools_fit.to_arviz(groups=["log_likelihod"])
+
+
+def test_what_cannot_be_made_is_left_out_and_said(schools_fit, tmp_path):
+    schools_fit.save(tmp_path / "fit.npz")
+    loaded = taut.load(tmp_path / "fit.npz")
+    tree = loaded.to_arviz()
+    assert set(tree.children) == {"posterior", "sample_stats", "observed_data"}
+    assert set(json.loads(tree.attrs["left_out"])) == {
+        *("posterior_predictive", "log_likelihood", "prior", "prior_predictive", "constant_data")
+    }
+    with pytest.raises(InputError, match="needs the model and its data"):
+        loaded.to_arviz(groups=["prior"])
+
+
+def test_a_large_group_is_made_only_by_name(schools_fit, monkeypatch):
+    monkeypatch.setattr("taut.results.tree.LARGEST_GROUP", 1e5)
+    tree = schools_fit.to_arviz()
+    assert "log_likelihood" not in tree
+    assert "groups=['log_likelihood'" in json.loads(tree.attrs["left_out"])["log_likelihood"]
+    assert "log_likelihood" in schools_fit.to_arviz(groups=["log_likelihood"])
+
+
+def test_an_improper_prior_is_left_out():
+    def model(y):
+        mu = numpyro.sample("mu", dist.ImproperUniform(dist.constraints.real, (), ()))
+        numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+    tree = taut.fit(model, np.array([0.1, 0.3]), **QUIET).to_arviz()
+    assert "prior" not in tree
+    assert "improper" in json.loads(tree.attrs["left_out"])["prior"]
+    assert "log_likelihood" in tree
+
+
+def test_a_plate_with_the_name_of_an_argument():
+    def model(x, y):
+        mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+        with numpyro.plate("x", y.shape[0]):
+            numpyro.sample("y", dist.Normal(mu * x, 1.0), obs=y)
+
+    tree = taut.fit(model, np.array([1.0, 2.0]), np.array([0.1, 0.3]), **QUIET).to_arviz()
+    assert tree["observed_data"]["y"].dims == ("x_dim",)
+    assert set(tree["constant_data"]) == {"x"}
+
+
+def test_netcdf_round_trip(trees, tmp_path):
+    trees["schools"].to_netcdf(tmp_path / "fit.nc")
+    with xr.open_datatree(tmp_path / "fit.nc", engine="h5netcdf") as back:
+        assert set(back.children) == set(trees["schools"].children)
+        np.testing.assert_array_equal(
+            back["log_likelihood"]["y"], trees["schools"]["log_likelihood"]["y"]
+        )
