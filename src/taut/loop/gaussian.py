@@ -121,7 +121,7 @@ class GaussianSearch:
 
     def needs_double(self, outcome: Outcome) -> str:
         """Say why single precision was not enough, or return an empty string."""
-        if self._resolution <= SINGLE:
+        if self._resolution <= SINGLE or outcome.verdict.reason in ("budget", "interrupted"):
             return ""
         if outcome.verdict.reason == "non-finite":
             return "the log density is not finite at many draws"

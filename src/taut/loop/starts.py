@@ -106,6 +106,9 @@ def search(
         proposals = _gaussians(ascents.history, starts)
     else:
         proposals = _diagonals(monitor, ascents, rng)
+    # Kept in case the scoring is interrupted: the last Gaussian of the path that climbed highest.
+    highest = ascents.loss.argmin()
+    monitor.best = [guide for path, guide in proposals if path == highest][-1]
     candidates = _score(monitor, proposals, rng)
     monitor.best = candidates[0].guide
     if stopped is not None:
