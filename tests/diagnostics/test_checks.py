@@ -6,7 +6,7 @@ from batches import covariance, gaussian, positive
 from conftest import SEEDS
 
 from taut.diagnostics.checks import TOO_EXPENSIVE, WEIGHED_DRAWS, choose_schedule, run_checks
-from taut.diagnostics.short_hmc import FULL, THIN
+from taut.diagnostics.walk import FULL, THIN
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mean_field import MeanFieldNormal
 from taut.loop.monitor import Monitor

@@ -7,7 +7,8 @@ import pytest
 from batches import covariance, gaussian, positive
 from conftest import SEEDS
 
-from taut.diagnostics.short_hmc import FULL, THIN, ShortHmc, continue_chains
+from taut.diagnostics.short_hmc import ShortHmc, continue_chains
+from taut.diagnostics.walk import FULL, THIN
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mean_field import MeanFieldNormal
 
@@ -118,9 +119,10 @@ def test_a_further_round_keeps_the_states_before_it(within_error):
 def test_settled_chains_are_continued_with_new_draws(seed, within_error):
     mean, cov = _posterior(seed)
     batch = gaussian(mean, cov)
-    _, rounds = _run(batch, FullRankNormal(mean, np.linalg.cholesky(cov)), seed)
+    guide = FullRankNormal(mean, np.linalg.cholesky(cov))
+    _, rounds = _run(batch, guide, seed)
     states = rounds[-1].states
-    further = continue_chains(batch, states, 5000, np.random.default_rng([seed, 3]))
+    further = continue_chains(batch, guide, states, 5000, np.random.default_rng([seed, 3]))
     assert len(further) == 8192  # two rounds of 16 states of 256 chains
     assert not np.isin(further, states).any()
     _check_moments(further.reshape(-1, FULL.chains, DIM), mean, np.diag(cov), within_error)

@@ -19,13 +19,22 @@ def _weights(k_hat=0.2, efficiency=0.8):
     return Weights(log_weights, k_hat, 0.7, efficiency * DRAWS, (-1.0, 0.1), (-0.9, 0.1))
 
 
-def _chains(drift=0.0, ratio=1.0, settled=True, chains=256):
+def _chains(drift=0.0, ratio=1.0, settled=True, chains=256, confirmed=False):
     # States that do not vary within a chain: as many effective draws as chains.
     states = np.tile(np.random.default_rng(0).standard_normal((1, chains, 2)), (16, 1, 1))
     log_p = np.zeros((16, chains))
     mean_drift, sd_ratio = np.array([0.0, drift]), np.array([ratio, 1.0])
     return Chains(
-        states, log_p, mean_drift, sd_ratio, memory=0.05, settled=settled, rounds=1, acceptance=0.8
+        states,
+        log_p,
+        np.zeros(chains, int),
+        mean_drift,
+        sd_ratio,
+        memory=0.05,
+        settled=settled,
+        rounds=1,
+        acceptance=0.8,
+        confirmed=confirmed,
     )
 
 
@@ -122,6 +131,12 @@ RULES = {
     "narrower": ({"chains": _chains(ratio=1 / 1.26)}, "drift", "doubt", "usable"),
     "much wider": ({"chains": _chains(ratio=2.01)}, "drift", "bad", "not trusted"),
     "much narrower": ({"chains": _chains(ratio=1 / 2.01)}, "drift", "bad", "not trusted"),
+    "far off, confirmed by a long run": (
+        {"chains": _chains(0.9, 2.5, confirmed=True)},
+        "drift",
+        "doubt",
+        "usable",
+    ),
     "settled": ({}, "settled", "good", "trusted"),
     "chains still move": ({"chains": _chains(settled=False)}, "settled", "bad", "not trusted"),
     "no chains, excellent weights": (
@@ -155,6 +170,18 @@ RULES = {
         "solutions",
         "note",
         "trusted",
+    ),
+    "two solutions in the guide": (
+        {"solutions": dataclasses.replace(_solutions(8.0, (-0.7, -0.7)), held=True)},
+        "solutions",
+        "good",
+        "trusted",
+    ),
+    "two solutions in the guide, one seen once": (
+        {"solutions": dataclasses.replace(_solutions(8.0, (-0.7, -0.7)), held=True, once=1)},
+        "solutions",
+        "bad",
+        "not trusted",
     ),
     "a heavy tail": ({"tails": {"b": 0.8}}, "tails", "doubt", "usable"),
 }

@@ -8,16 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from taut.diagnostics.psis import Weights, importance_weights
-from taut.diagnostics.short_hmc import (
-    FULL,
-    QUIET_WINDOWS,
-    THIN,
-    WINDOWS,
-    Chains,
-    Schedule,
-    ShortHmc,
-)
+from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, Chains, ShortHmc
 from taut.diagnostics.trust import draws_from, far_off, weights_worth
+from taut.diagnostics.walk import FULL, THIN, Schedule, groups_of
 from taut.loop.monitor import Monitor
 from taut.loop.stages import Outcome
 from taut.posterior.draws import Draws
@@ -133,7 +126,9 @@ def _run_chains(
     rng: np.random.Generator,
 ) -> Chains | None:
     chains = None
-    hmc = ShortHmc(monitor, guide, _starts(weighed, schedule.chains, rng), schedule, rng)
+    hmc = ShortHmc(
+        monitor, guide, _starts(guide, weighed, weights, schedule.chains, rng), schedule, rng
+    )
     for chains in hmc.rounds():
         monitor.progress.update("short chains", gradients=monitor.gradients)
         if far_off(chains) and chains.rounds >= ROUNDS_WHEN_FAR_OFF:
@@ -152,20 +147,32 @@ def _run_chains(
     return chains
 
 
-def _starts(weighed: Draws, count: int, rng: np.random.Generator) -> np.ndarray:
+def _starts(
+    guide: Any, weighed: Draws, weights: Weights, count: int, rng: np.random.Generator
+) -> np.ndarray:
     """Choose draws of the guide to start chains from, fewer where it covers too much.
 
     A chain that starts far outside the posterior takes long to come back and looks like a heavy
     tail. Draws whose weight is a small share of the mean are turned down in proportion; none is
-    ever preferred for a large weight, so the drift still shows where the guide is too narrow.
+    ever preferred for a large weight, so the drift still shows where the guide is too narrow. Each
+    component of a mixture gets the share of the chains that importance sampling gives it.
     """
     ratios = weighed.log_ratios
     reference = np.log(np.exp(ratios - ratios.max()).mean()) + ratios.max()
     keep = np.log(rng.random(len(ratios))) < ratios - reference - np.log(OVERCOVERED)
-    rows = np.flatnonzero(keep)
-    if len(rows) < count:
-        rows = np.concatenate([rows, np.argsort(-ratios, kind="stable")])
-    return weighed.z[rows[:count]]
+    groups = groups_of(guide, weighed.z)
+    masses = np.bincount(groups, np.exp(weights.log_weights))
+    edges = np.cumsum(masses) / masses.sum() * count
+    wanted = np.diff(np.round(edges).astype(int), prepend=0)
+    rows = []
+    for group, share in enumerate(wanted):
+        mine = np.flatnonzero(groups == group)
+        chosen = mine[keep[mine]]
+        if len(chosen) < share:
+            best = mine[np.argsort(-ratios[mine], kind="stable")]
+            chosen = np.resize(np.concatenate([chosen, best]), share)
+        rows.append(chosen[:share])
+    return weighed.z[np.concatenate(rows)]
 
 
 def _choose(

@@ -56,13 +56,17 @@ class Solutions:
         starts: how many starts were tried.
         means: latent means of the distinct solutions, best first (solutions, dim).
         sds: their standard deviations (solutions, dim).
-        elbos: their ELBO estimates.
+        elbos: their ELBO estimates, or the logarithms of their shares in the guide.
+        held: whether the guide holds them all.
+        once: how many of the solutions were reached from one start only.
     """
 
     starts: int
     means: Float[np.ndarray, "solutions dim"]
     sds: Float[np.ndarray, "solutions dim"]
     elbos: Float[np.ndarray, " solutions"]
+    held: bool = False
+    once: int = 0
 
 
 def judge(
@@ -237,6 +241,17 @@ def _modes(solutions: Solutions, coordinates: Sequence[str]) -> Finding:
     shift = np.abs(mean - solutions.means[0]) / solutions.sds[0]
     ratio = np.sqrt(variance) / solutions.sds[0]
     shares = ", ".join(f"{s:.2g}" for s in share)
+    if solutions.held:
+        text = f"{found} separate solutions, all held by the guide, with shares {shares}."
+        if solutions.once == 0:
+            return Finding("solutions", float(found), np.nan, "good", text)
+        # Solutions seen once are as likely as those not seen at all (Good 1953, Biometrika 40).
+        text += (
+            f" Only one of {solutions.starts} starts led to each of {solutions.once} found: more "
+            "are likely to exist."
+        )
+        advice = "search longer with modes=True, or break the symmetry with an ordering or a prior"
+        return Finding("solutions", float(found), np.nan, "bad", text, advice)
     harmless = shift.max() < MEAN_ERROR and ratio.max() < SD_RATIO
     text = (
         f"{found} separate solutions, with shares of the mass of about {shares}; one Gaussian "

@@ -37,10 +37,6 @@ class LatentGuide(abc.ABC):
         """Return the normalised log density at latent vectors."""
 
     @abc.abstractmethod
-    def entropy(self) -> Any:
-        """Return the entropy in nats, a scalar."""
-
-    @abc.abstractmethod
     def mean(self) -> Float[Any, " dim"]:
         """Return the mean of each latent coordinate."""
 

@@ -5,6 +5,7 @@ The starts are the only evidence of it, so those that ended in different places 
 little and compared by their ELBO.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,9 +27,29 @@ LEAST_DIP = 1.0
 SEGMENT_POINTS = 33
 
 
+@dataclasses.dataclass
+class Basin:
+    """One solution.
+
+    Attributes:
+        evaluation: a Gaussian fitted to it, briefly.
+        hits: how many starts led to it.
+        views: Gaussians that belong to it.
+    """
+
+    evaluation: Evaluation
+    hits: int
+    views: list[Any]
+
+
 def settle_basins(
-    fit: GaussianFit, batch: Batch, candidates: Sequence[Candidate], draws: int
-) -> list[Evaluation]:
+    fit: GaussianFit,
+    batch: Batch,
+    candidates: Sequence[Candidate],
+    draws: int,
+    known: Sequence[Basin] = (),
+    most: int = MOST_BASINS,
+) -> list[Basin]:
     """Fit the candidates that are apart from each other, briefly; return them best first.
 
     Args:
@@ -36,26 +57,35 @@ def settle_basins(
         batch: batched log density and gradient.
         candidates: from the start search, best first.
         draws: draws per evaluation.
+        known: solutions found before; their hits go on counting.
+        most: how many solutions to look at.
     """
-    settled: list[Evaluation] = []
-    tried: list[Any] = []
+    basins = list(known)
     for candidate in candidates:
-        if len(settled) == MOST_BASINS:
+        home = next((b for b in basins if not _apart_from_all(candidate.guide, b.views)), None)
+        if home is not None:
+            home.hits += 1
+        elif len(basins) < most:
+            evaluation = fit.settle(candidate.guide, draws, SETTLE_TOLERANCE, SETTLE_STEPS)
+            basins.append(Basin(evaluation, 1, [candidate.guide, evaluation.guide]))
+    basins = [basin for basin in basins if np.isfinite(basin.evaluation.loss)]
+    basins.sort(key=lambda basin: basin.evaluation.loss)
+    distinct: list[Basin] = []
+    for basin in basins:
+        if basin.evaluation.loss > basins[0].evaluation.loss + NEGLIGIBLE:
             break
-        if any(not apart(candidate.guide, guide) for guide in tried):
-            continue
-        evaluation = fit.settle(candidate.guide, draws, SETTLE_TOLERANCE, SETTLE_STEPS)
-        tried += [candidate.guide, evaluation.guide]
-        if np.isfinite(evaluation.loss):
-            settled.append(evaluation)
-    settled.sort(key=lambda evaluation: evaluation.loss)
-    distinct: list[Evaluation] = []
-    for evaluation in settled:
-        if evaluation.loss > settled[0].loss + NEGLIGIBLE:
-            break
-        if all(separated(batch, evaluation.guide, other.guide) for other in distinct):
-            distinct.append(evaluation)
+        guide = basin.evaluation.guide
+        twin = next((d for d in distinct if not separated(batch, guide, d.evaluation.guide)), None)
+        if twin is None:
+            distinct.append(basin)
+        else:
+            twin.hits += basin.hits
+            twin.views += basin.views
     return distinct
+
+
+def _apart_from_all(guide: Any, views: Sequence[Any]) -> bool:
+    return all(apart(guide, view) for view in views)
 
 
 def separated(batch: Batch, first: Any, second: Any) -> bool:

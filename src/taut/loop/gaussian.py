@@ -1,4 +1,4 @@
-"""From a target to a fitted Gaussian of the family asked for."""
+"""From a target to a fitted Gaussian of the family asked for, or a mixture of them."""
 
 from typing import Any
 
@@ -6,7 +6,9 @@ import numpy as np
 
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mean_field import MeanFieldNormal
-from taut.loop.basins import settle_basins
+from taut.guides.mixture import MixtureNormal
+from taut.loop.basins import Basin, settle_basins
+from taut.loop.mixture import fit_mixture
 from taut.loop.monitor import Monitor
 from taut.loop.stages import GaussianFit, Outcome, default_tolerance
 from taut.loop.starts import (
@@ -15,10 +17,11 @@ from taut.loop.starts import (
     default_starts,
     draw_starts,
     search,
+    wide_starts,
 )
 from taut.objectives.full_rank import FullRankFamily
 from taut.objectives.low_rank import LowRankFamily, default_rank, widen
-from taut.objectives.matched_elbo import Evaluation, Family, evaluate
+from taut.objectives.matched_elbo import Family, evaluate
 from taut.objectives.mean_field import MeanFieldFamily
 
 FAMILIES: dict[str, type[Family]] = {
@@ -26,6 +29,19 @@ FAMILIES: dict[str, type[Family]] = {
     "mean-field": MeanFieldFamily,
     "low-rank": LowRankFamily,
 }
+
+GUIDE_NAMES = ("auto", *FAMILIES, "mixture")
+
+# Starts far out, to look for other solutions: always, and again once several were found, until a
+# search brings nothing new and each was reached from two starts or more. They need not arrive at a
+# mode, only show where it is.
+WIDE_STARTS, MORE_WIDE_STARTS = 24, (48, 96, 96)
+WIDE_STEPS, WIDE_CANDIDATES = 60, 2
+MOST_COMPONENTS = 16
+
+# A wide candidate's ELBO on a few draws may lie this far below the best, and twice the dimension:
+# its Gaussian is a rough one.
+ROUGH = 9.0
 
 # In single precision a guide that must be narrowed more often than this has met rounding.
 HALVINGS_IN_SINGLE = 4
@@ -44,7 +60,8 @@ class GaussianSearch:
     """Start search, comparison of what it found, and the fit of the best.
 
     Args:
-        name: a family, or "auto".
+        name: one of `GUIDE_NAMES`.
+        modes: search all the further starts, whatever the first ones found.
         dim: number of latent coordinates.
         monitor: the watched batch function.
         resolution: relative rounding error of a log density.
@@ -55,12 +72,15 @@ class GaussianSearch:
     def __init__(
         self,
         name: str,
+        modes: bool,
         dim: int,
         monitor: Monitor,
         resolution: float,
         start_rng: np.random.Generator,
         fit_rng: np.random.Generator,
     ):
+        self._may_mix = dim <= LARGEST_FULL_RANK and name in ("auto", "mixture")
+        self._modes = modes
         if name == "auto":
             name = "full-rank" if dim <= LARGEST_FULL_RANK else "low-rank"
         self._name = name
@@ -71,7 +91,7 @@ class GaussianSearch:
         self._fit_rng = fit_rng
         self.starts = default_starts(dim)
         self.settled_loss = np.inf
-        self.others: list[Evaluation] = []
+        self.found: list[Basin] = []
 
     def run(self) -> Outcome:
         """Fit.
@@ -83,7 +103,9 @@ class GaussianSearch:
         starts = draw_starts(self._monitor, self._dim, self.starts, self._start_rng)
         self.starts = len(starts)
         candidates = search(self._monitor, starts, self._start_rng)
-        if self._name == "full-rank":
+        if self._may_mix:
+            candidates += self._look_wide(candidates[0], WIDE_STARTS)
+        if self._name in ("full-rank", "mixture"):
             return self._fit(FullRankFamily(), [_with(c, _full(c.guide)) for c in candidates])
         narrow = [_with(c, _diagonal(c.guide)) for c in candidates]
         outcome = self._fit(MeanFieldFamily(), narrow)
@@ -96,11 +118,39 @@ class GaussianSearch:
 
     def _fit(self, family: Family, candidates: list[Candidate]) -> Outcome:
         runner = self._runner(family)
-        found = settle_basins(runner, self._monitor, candidates, family.first_draws(self._dim))
+        draws = family.first_draws(self._dim)
+        found = settle_basins(runner, self._monitor, candidates, draws)
         if not found:
             return runner.run(candidates[0].guide)
-        self.settled_loss, self.others = found[0].loss, found[1:]
-        return runner.run(found[0].guide)
+        if self._may_mix and (len(found) > 1 or self._modes):
+            found = self._search_further(runner, found, draws)
+        self.settled_loss, self.found = found[0].evaluation.loss, found
+        if self._name == "mixture" or (self._may_mix and len(found) > 1):
+            outcome, self.found = fit_mixture(runner, self._monitor, found, self._fit_rng)
+            return outcome if self._name == "mixture" else _simplest(outcome)
+        return runner.run(found[0].evaluation.guide)
+
+    def _look_wide(self, best: Candidate, count: int) -> list[Candidate]:
+        starts = wide_starts(self._monitor, best.guide, count, self._start_rng)
+        if len(starts) == 0:
+            return []
+        candidates = search(self._monitor, starts, self._start_rng, WIDE_STEPS, WIDE_CANDIDATES)
+        self._monitor.best = best.guide
+        near = [c for c in candidates if c.elbo > best.elbo - ROUGH - 2.0 * self._dim]
+        self.starts += len(near)
+        return near
+
+    def _search_further(self, runner: GaussianFit, found: list[Basin], draws: int) -> list[Basin]:
+        for count in MORE_WIDE_STARTS:
+            before = len(found)
+            evaluation = found[0].evaluation
+            best = Candidate(0, -evaluation.loss, evaluation.guide)
+            candidates = [_with(c, _full(c.guide)) for c in self._look_wide(best, count)]
+            found = settle_basins(runner, self._monitor, candidates, draws, found, MOST_COMPONENTS)
+            complete = len(found) <= before and all(basin.hits > 1 for basin in found)
+            if complete and not self._modes:
+                break
+        return found
 
     def _runner(self, family: Family) -> GaussianFit:
         return GaussianFit(
@@ -117,7 +167,7 @@ class GaussianSearch:
         starts = draw_starts(self._monitor, self._dim, self.starts, self._start_rng)
         values, _ = self._monitor(starts)
         best = FullRankNormal(starts[values.argmax()], 0.1 * np.eye(self._dim))
-        return best if self._name == "full-rank" else _diagonal(best)
+        return best if self._name in ("full-rank", "mixture") else _diagonal(best)
 
     def needs_double(self, outcome: Outcome) -> str:
         """Say why single precision was not enough, or return an empty string."""
@@ -130,6 +180,13 @@ class GaussianSearch:
         if self._resolution * abs(self.settled_loss) > ROUNDING_ALLOWED:
             return f"a log density of size {abs(self.settled_loss):.1g} is rounded too much"
         return ""
+
+
+def _simplest(outcome: Outcome) -> Outcome:
+    guide = outcome.guide
+    if isinstance(guide, MixtureNormal) and len(guide.weights) == 1:
+        return Outcome(guide.components[0], outcome.verdict)
+    return outcome
 
 
 def _with(candidate: Candidate, guide: Any) -> Candidate:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from taut._core.errors import InputError
 from taut.guides.full_rank import FullRankNormal
+from taut.guides.guide import LatentGuide
 from taut.guides.mean_field import MeanFieldNormal
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.objectives.noise import matched_noise
@@ -22,6 +23,8 @@ from taut.solvers.ascent import MOST_STEPS, Ascents, PathPoint
 RADIUS = 2.0
 SHRINKS = 6
 CANDIDATES_PER_PATH = 12
+WIDE_RADII = (4.0, 16.0)
+FAR_AROUND = 15.0
 SCORING_DRAWS = 16
 LARGEST_FULL_RANK = 256
 CHECK_EVERY = 15
@@ -53,9 +56,18 @@ def default_starts(dim: int) -> int:
 
 
 def draw_starts(
-    monitor: Monitor, dim: int, count: int, rng: np.random.Generator
+    monitor: Monitor,
+    dim: int,
+    count: int,
+    rng: np.random.Generator,
 ) -> Float[np.ndarray, "starts dim"]:
     """Return starting points of finite log density: zero, and uniform draws around it.
+
+    Args:
+        monitor: the watched batch function.
+        dim: number of latent coordinates.
+        count: how many.
+        rng: source of the draws.
 
     Raises:
         NoFiniteStart: no finite point was found in shrinking boxes around zero.
@@ -77,10 +89,43 @@ def draw_starts(
     return starts[good]
 
 
+def wide_starts(
+    monitor: Monitor, guide: LatentGuide, count: int, rng: np.random.Generator
+) -> Float[np.ndarray, "starts dim"]:
+    """Return starts far from where the first ones were, of finite log density.
+
+    A third each: a wide box, a very wide one, and far around a Gaussian already found, in its own
+    units: modes can be far apart on either scale.
+
+    Args:
+        monitor: the watched batch function.
+        guide: the Gaussian.
+        count: how many to draw.
+        rng: source of the draws.
+    """
+    boxes = [rng.uniform(-r, r, (count // 3, guide.dim)) for r in WIDE_RADII]
+    noise = rng.standard_normal((count - 2 * (count // 3), guide.noise_dim))
+    around = guide.mean() + FAR_AROUND * (guide.transform(noise) - guide.mean())
+    starts = np.concatenate([*boxes, around])
+    values, gradients = monitor(starts)
+    return starts[np.isfinite(values) & np.isfinite(gradients).all(axis=1)]
+
+
 def search(
-    monitor: Monitor, starts: Float[np.ndarray, "starts dim"], rng: np.random.Generator
+    monitor: Monitor,
+    starts: Float[np.ndarray, "starts dim"],
+    rng: np.random.Generator,
+    most_steps: int = MOST_STEPS,
+    per_path: int = CANDIDATES_PER_PATH,
 ) -> list[Candidate]:
     """Run the ascents and return the best candidate of each path, best first.
+
+    Args:
+        monitor: the watched batch function.
+        starts: where to start.
+        rng: source of the draws that candidates are scored by.
+        most_steps: how many steps an ascent takes at most.
+        per_path: how many points of a path are scored.
 
     Raises:
         OutOfTime, KeyboardInterrupt: as they came; the monitor holds the best candidate so far.
@@ -89,7 +134,7 @@ def search(
     spikes = _SpikeWatch(len(starts))
     stopped: BaseException | None = None
     try:
-        for number in range(1, MOST_STEPS + 1):
+        for number in range(1, most_steps + 1):
             if not ascents.active.any():
                 break
             ascents.step()
@@ -103,7 +148,7 @@ def search(
     except (OutOfTime, KeyboardInterrupt) as stop:
         stopped, monitor.deadline = stop, None  # what was found is scored all the same
     if starts.shape[1] <= LARGEST_FULL_RANK:
-        proposals = _gaussians(ascents.history, starts)
+        proposals = _gaussians(ascents.history, starts, per_path)
     else:
         proposals = _diagonals(monitor, ascents, rng)
     # Kept in case the scoring is interrupted: the last Gaussian of the path that climbed highest.
@@ -145,9 +190,9 @@ class _SpikeWatch:
 
 
 def _gaussians(
-    history: Sequence[Sequence[PathPoint]], starts: np.ndarray
+    history: Sequence[Sequence[PathPoint]], starts: np.ndarray, per_path: int
 ) -> list[tuple[int, FullRankNormal]]:
-    points = [(path, point) for path, line in enumerate(history) for point in _thin(line)]
+    points = [(path, point) for path, line in enumerate(history) for point in _thin(line, per_path)]
     proposals = []
     if points:
         covariances = _inverse_hessians([point for _, point in points])
@@ -166,9 +211,10 @@ def _gaussians(
     return proposals
 
 
-def _thin(line: Sequence[PathPoint]) -> list[PathPoint]:
-    spread = np.linspace(0, len(line) - 1, CANDIDATES_PER_PATH - 3).round().astype(int)
-    last = range(max(0, len(line) - 3), len(line))
+def _thin(line: Sequence[PathPoint], count: int) -> list[PathPoint]:
+    """Return up to `count` points: the last three, and others spread along the path."""
+    spread = np.linspace(0, len(line) - 1, max(count - 3, 0)).round().astype(int)
+    last = range(max(0, len(line) - min(count, 3)), len(line))
     return [line[i] for i in sorted({*spread.tolist(), *last})] if line else []
 
 

@@ -16,7 +16,7 @@ def more_draws(record: Record, oracle: Oracle, wanted: int, rng: np.random.Gener
     with single_blas_thread():
         if pool.source == "chains":
             states = pool.z.reshape(-1, pool.chains, guide.dim)
-            return continue_chains(oracle, states, wanted, rng)
+            return continue_chains(oracle, guide, states, wanted, rng)
         count = wanted if pool.source == "guide" else 4 * wanted
         z = guide.transform(rng.standard_normal((count, guide.noise_dim)))
         if pool.source == "guide":
