@@ -18,11 +18,12 @@ from taut._core.threads import single_blas_thread
 from taut.diagnostics.checks import run_checks
 from taut.diagnostics.psis import heavy_tails
 from taut.diagnostics.trust import Solutions, judge
-from taut.loop.gaussian import FAMILIES, GaussianSearch
+from taut.guides.mixture import MixtureNormal
+from taut.loop.gaussian import GUIDE_NAMES, GaussianSearch
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.progress import Progress
 from taut.loop.stages import Outcome
-from taut.loop.starts import NoFiniteStart
+from taut.loop.starts import LARGEST_FULL_RANK, NoFiniteStart
 from taut.loop.verdict import Verdict
 from taut.posterior.pool import Pool
 from taut.report.names import scalar_names
@@ -38,7 +39,7 @@ CHECKS_STOPPED = "The trust checks were stopped before they ended."
 _BUDGET_SPENT = Verdict(False, "budget", "the budget was spent before the optimiser converged")
 _INTERRUPTED = Verdict(False, "interrupted", "interrupted before the optimiser converged")
 
-ENGINE_OPTIONS = ("guide", "seed", "budget", "progress", "checks")
+ENGINE_OPTIONS = ("guide", "seed", "budget", "modes", "progress", "checks")
 
 
 def fit(
@@ -48,6 +49,7 @@ def fit(
     guide: str = "auto",
     seed: int = 0,
     budget: float | None = None,
+    modes: bool = False,
     progress: bool = True,
     checks: bool = True,
     **kwargs: Any,
@@ -58,10 +60,12 @@ def fit(
         model_or_target: a NumPyro model, or a target made by `taut.target` or
             `taut.from_log_density`.
         *args: the model's positional arguments.
-        guide: "auto", "full-rank", "mean-field" or "low-rank". "auto" is full rank up to 256 latent
-            values and low rank above.
+        guide: "auto", "full-rank", "mean-field", "low-rank" or "mixture". "auto" is full rank up to
+            256 latent values, a mixture where several separate solutions are found, and low rank
+            above.
         seed: decides every random number of the fit.
         budget: seconds after which to stop and return the best so far; None for no limit.
+        modes: True searches for separate solutions from eight times as many starts.
         progress: show a progress line on standard error.
         checks: False skips the trust checks; the fit is then "not trusted", whatever it is.
         **kwargs: the model's keyword arguments, observed data included.
@@ -81,8 +85,13 @@ def fit(
         bound = model_or_target
     else:
         bound = target(model_or_target, *args, **kwargs)
+    if guide == "mixture" and bound.dim > LARGEST_FULL_RANK:
+        raise InputError(
+            f"a mixture holds full covariances, for up to {LARGEST_FULL_RANK} latent values; the "
+            f"model has {bound.dim}"
+        )
     clock.lap("model")
-    run = _Run(bound, guide, int(seed), budget, line, clock)
+    run = _Run(bound, guide, modes, int(seed), budget, line, clock)
     run.optimise(native_dtype())
     notes = bound.program.notes
     reason = run.search.needs_double(run.outcome)
@@ -177,7 +186,7 @@ def _check_options(
     model: Any, args: tuple, kwargs: dict, guide: Any, seed: Any, budget: Any
 ) -> None:
     problems = []
-    known = ("auto", *FAMILIES)
+    known = GUIDE_NAMES
     if not isinstance(guide, str) or guide not in known:
         hint = did_you_mean(guide, known) if isinstance(guide, str) else ""
         problems.append(f"unknown guide {guide!r}{hint}; guides: {', '.join(known)}")
@@ -218,6 +227,7 @@ class _Run:
         self,
         bound: Target,
         guide: str,
+        modes: bool,
         seed: int,
         budget: float | None,
         line: Progress,
@@ -225,6 +235,7 @@ class _Run:
     ):
         self._bound = bound
         self._guide = guide
+        self._modes = modes
         self._seed = seed
         self._line = line
         self._clock = clock
@@ -251,6 +262,7 @@ class _Run:
         self.monitor = Monitor(self._oracle, self._line, self._deadline)
         self.search = GaussianSearch(
             self._guide,
+            self._modes,
             self._bound.dim,
             self.monitor,
             self._oracle.resolution,
@@ -317,14 +329,16 @@ def _no_start(bound: Target) -> list[str]:
 
 
 def _solutions(search: GaussianSearch, outcome: Outcome) -> Solutions:
-    guides = [outcome.guide, *(evaluation.guide for evaluation in search.others)]
-    elbos = [-search.settled_loss, *(-evaluation.loss for evaluation in search.others)]
-    return Solutions(
-        search.starts,
-        np.array([g.mean() for g in guides]),
-        np.array([g.sd() for g in guides]),
-        np.array(elbos),
-    )
+    once = sum(basin.hits == 1 for basin in search.found)
+    if isinstance(outcome.guide, MixtureNormal):
+        guides, logs = list(outcome.guide.components), np.log(outcome.guide.weights)
+    else:
+        others = [basin.evaluation for basin in search.found[1:]]
+        guides = [outcome.guide, *(evaluation.guide for evaluation in others)]
+        logs = np.array([-search.settled_loss, *(-evaluation.loss for evaluation in others)])
+    means, sds = np.array([g.mean() for g in guides]), np.array([g.sd() for g in guides])
+    held = isinstance(outcome.guide, MixtureNormal)
+    return Solutions(search.starts, means, sds, np.asarray(logs), held, once)
 
 
 def _tails(bound: Target, pool: Pool) -> dict[str, float]:
