@@ -189,9 +189,22 @@ def test_a_loaded_fit_predicts_with_its_model_alone(regression, regression_fit, 
     with pytest.raises(InputError, match=r"taut.load\(path, model\)"):
         taut.load(tmp_path / "fit.npz").predict(regression.x)
     loaded = taut.load(tmp_path / "fit.npz", regression.model)
-    with pytest.raises(InputError, match="no training call to repeat"):
+    with pytest.raises(InputError, match="needs the model and its data"):
         loaded.predict()
     new = regression.x[:5]
     np.testing.assert_array_equal(
         loaded.predict(new, draws=100)["y"], regression_fit.predict(new, draws=100)["y"]
     )
+
+
+def test_the_prior_of_a_fit_is_that_of_its_model(regression, regression_fit, within_error):
+    made = regression_fit.prior(seed=2)
+    assert list(made) == ["a", "b", "line", "y"]
+    within_error(made["a"].var(), 4.0, 4.0 * np.sqrt(2 / 4000))
+
+
+def test_observed_data_made_by_the_model_are_known(regression, regression_fit, same_to_rounding):
+    y = np.random.default_rng(1).normal(3.0, 2.0, size=20)
+    seen = taut.fit(standardised, y, **QUIET).observed
+    same_to_rounding(seen["score"], (y - y.mean()) / y.std(), np.float32)
+    same_to_rounding(regression_fit.observed["y"], regression.y, np.float32)

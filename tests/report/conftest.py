@@ -60,7 +60,16 @@ class FakeFit:
         }
     )
     gradients: int = 3264
-    k_hat: dict[str, float] = dataclasses.field(default_factory=lambda: {"log weights": 0.61})
+    k_hat: float = 0.61
+    shapes: dict[str, float] = dataclasses.field(
+        default_factory=lambda: {"theta": 0.31, "b_perp": 0.66, "sigma_outlier": 1.2}
+    )
+    observed: dict[str, np.ndarray] = dataclasses.field(
+        default_factory=lambda: {
+            "flux": np.random.default_rng(1).normal(2.0, 1.0, 80),
+            "hits": np.random.default_rng(2).poisson(3.0, (4, 5)),
+        }
+    )
 
     @property
     def dim(self) -> int:
@@ -69,8 +78,20 @@ class FakeFit:
     def sample(self, n: int = 4000, seed: int = 0, corrected: bool = True):
         return {name: array[:n] for name, array in self.posterior.items()}
 
+    def prior(self, draws: int = 4000, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        return {
+            name: rng.normal(array[0], 10.0, (draws, *array.shape[1:]))
+            for name, array in self.posterior.items()
+        }
+
+    def predict(self, *, draws: int = 4000, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        made = {"flux": rng.normal(2.0, 1.0, (draws, 80)), "hits": rng.poisson(3.0, (draws, 4, 5))}
+        return {name: made[name] for name in self.observed}
+
     def summary(self) -> Summary:
-        return summarise(self.posterior, self.sites, self.k_hat, 1234.0)
+        return summarise(self.posterior, self.sites, self.shapes, 1234.0)
 
 
 FINDINGS = (

@@ -88,8 +88,13 @@ def many(fit_of):
     return plots_of(draws, fit_of)
 
 
-@pytest.mark.parametrize("kind", ["loss", "corner", "marginals"])
-@pytest.mark.parametrize("scalars", [1, 2, 5, 20])
+@pytest.mark.parametrize(
+    ("kind", "scalars"),
+    [
+        *itertools.product(["loss", "corner", "marginals"], [1, 2, 5, 20]),
+        *itertools.product(["pairs", "k_hat", "predictive"], [2, 5, 20]),
+    ],
+)
 def test_each_is_a_figure_that_pyplot_does_not_hold(fit_of, kind, scalars):
     before = dict(mpl.rcParams)
     figure = getattr(Plots(fit_of(scalars)), kind)()

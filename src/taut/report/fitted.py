@@ -162,8 +162,31 @@ class Fitted(Protocol):
         """The latent sites in model order."""
         ...
 
-    def sample(self, n: int = ..., seed: int = ...) -> Mapping[str, np.ndarray]:
-        """Return draws of every latent and deterministic site, the draws on the first axis."""
+    @property
+    def k_hat(self) -> float:
+        """Pareto k-hat of the importance weights; NaN if unknown."""
+        ...
+
+    @property
+    def observed(self) -> Mapping[str, np.ndarray]:
+        """The data of the observed sites."""
+        ...
+
+    def sample(
+        self, n: int = ..., seed: int = ..., corrected: bool = ...
+    ) -> Mapping[str, np.ndarray]:
+        """Return draws of every latent and deterministic site, the draws on the first axis.
+
+        Raises an InputError where uncorrected draws need a model that is not there.
+        """
+        ...
+
+    def prior(self, draws: int = ..., seed: int = ...) -> Mapping[str, np.ndarray]:
+        """Return draws of all sites from the prior; an InputError if there are none to be had."""
+        ...
+
+    def predict(self, *, draws: int = ..., seed: int = ...) -> Mapping[str, np.ndarray]:
+        """Return replicates of the observed sites; an InputError if there are none to be had."""
         ...
 
     def summary(self) -> Summary:

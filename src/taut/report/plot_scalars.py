@@ -37,6 +37,8 @@ class ShownScalar:
         bins: how many bins a histogram over the view takes.
         discrete: whether the draws are a few whole numbers, one bin each.
         truth: the true value in that unit; None if unknown or out of view.
+        offset: what was subtracted of the value.
+        scale: what it was then divided by.
     """
 
     name: str
@@ -46,6 +48,16 @@ class ShownScalar:
     bins: int
     discrete: bool
     truth: float | None
+    offset: float
+    scale: float
+
+    def in_unit(self, values: np.ndarray) -> np.ndarray:
+        """Return other values of the same scalar in the unit of the axis."""
+        values = np.asarray(values, dtype=np.float64)
+        if self.unit == LOGARITHM:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return np.log10(values)
+        return (values - self.offset) / self.scale
 
 
 def choose_scalars(
@@ -149,6 +161,8 @@ def _prepare(name: str, draws: np.ndarray, truth: float | None) -> ShownScalar:
         bins=bins,
         discrete=discrete,
         truth=None if truth is None else (truth - offset) / unit,
+        offset=offset,
+        scale=unit,
     )
 
 

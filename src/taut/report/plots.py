@@ -6,8 +6,11 @@ from typing import Any
 
 from taut.report.fitted import Fitted
 from taut.report.plot_corner import draw_corner
+from taut.report.plot_k_hat import draw_k_hat
 from taut.report.plot_loss import draw_loss
 from taut.report.plot_marginals import draw_marginals
+from taut.report.plot_pairs import draw_pairs
+from taut.report.plot_predictive import draw_predictive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Plots:
         self,
         names: str | Sequence[str] | None = None,
         truth: Mapping[str, Any] | None = None,
+        prior: bool | None = None,
     ) -> Any:
         """Draw a histogram of each scalar with its median and 90 % interval, from 4,000 draws.
 
@@ -72,12 +76,65 @@ class Plots:
             names: sites or scalars ("theta", "theta[0]"), deterministic ones included; without it,
                 the first twenty latent scalars.
             truth: values to mark, by site or scalar.
+            prior: whether to draw the prior behind; by default where it can be drawn from.
 
         Returns:
             A `matplotlib.figure.Figure`.
 
         Raises:
             MissingExtraError: Matplotlib is not installed.
-            InputError: an unknown name, a truth of another shape, or nothing to draw.
+            InputError: an unknown name, a truth of another shape, nothing to draw, or a prior that
+                was asked for and cannot be drawn from.
         """
-        return draw_marginals(self.fit, names, truth)
+        return draw_marginals(self.fit, names, truth, prior)
+
+    def pairs(self, names: str | Sequence[str] | None = None) -> Any:
+        """Draw the twelve most strongly related pairs of scalars, over the guide's own draws.
+
+        Where the grey squares of the guide stick out of the blue dots of the posterior, the
+        correction had work to do. Strength is the rank correlation.
+
+        Args:
+            names: sites or scalars to choose the pairs from, deterministic ones included; without
+                it, the first two hundred latent scalars.
+
+        Returns:
+            A `matplotlib.figure.Figure`.
+
+        Raises:
+            MissingExtraError: Matplotlib is not installed.
+            InputError: an unknown name, or fewer than two values to draw.
+        """
+        return draw_pairs(self.fit, names)
+
+    def k_hat(self) -> Any:
+        """Draw the Pareto k-hat of all importance weights and of the thirty hardest scalars.
+
+        Returns:
+            A `matplotlib.figure.Figure`.
+
+        Raises:
+            MissingExtraError: Matplotlib is not installed.
+            InputError: no k-hat is known.
+        """
+        return draw_k_hat(self.fit)
+
+    def predictive(
+        self, names: str | Sequence[str] | None = None, against: Any | None = None
+    ) -> Any:
+        """Hold the data against a thousand replicates of them, drawn from the fitted model.
+
+        Args:
+            names: observed sites; without it, the first four.
+            against: a value for each observation, such as a covariate, to draw them along; without
+                it, their number.
+
+        Returns:
+            A `matplotlib.figure.Figure`.
+
+        Raises:
+            MissingExtraError: Matplotlib is not installed.
+            InputError: an unknown name, no observed data, values of another shape, or a fit that
+                was loaded without its model and data.
+        """
+        return draw_predictive(self.fit, names, against)

@@ -18,7 +18,7 @@ from taut.report.summary import Summary, summarise
 from taut.report.text import describe, describe_short
 from taut.results.account import Account
 from taut.results.more_draws import more_draws
-from taut.results.prediction import predict
+from taut.results.prediction import draw_prior, observed_data, predict
 from taut.results.record import Record
 from taut.results.scalar_shapes import scalar_k_hats
 from taut.targets.constrainer import Constrainer
@@ -176,6 +176,23 @@ class Fit(Account):
             anew=anew,
             megabytes=megabytes,
         )
+
+    def prior(self, draws: int = 4000, seed: int = 0) -> dict[str, np.ndarray]:
+        """Return draws of all sites from the prior, observed ones included; see `taut.prior`.
+
+        Raises:
+            InputError: a prior is improper, or the fit was loaded without its model and data.
+        """
+        return draw_prior(self._record, self._target, draws, seed)
+
+    @property
+    def observed(self) -> Mapping[str, np.ndarray]:
+        """The data of the observed sites, those made inside the model included."""
+        return self._observed
+
+    @functools.cached_property
+    def _observed(self) -> Mapping[str, np.ndarray]:
+        return observed_data(self._record, self._target)
 
     # Moments.
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from taut._core.errors import InputError, did_you_mean
-from taut.predictive.calls import bind_call, bound_call
+from taut.predictive.calls import bind_call, bound_call, check_numbers, model_of
 from taut.predictive.simulator import simulator_of
 from taut.results.record import Record
 from taut.targets.target import Target
@@ -17,9 +17,9 @@ NEEDS_FUNCTION = (
     "predictions need the model, and this fit was loaded without it: load it as "
     "taut.load(path, model)"
 )
-NEEDS_ARGUMENTS = (
-    "this fit was loaded without its data, so there is no training call to repeat; give the "
-    "model's arguments: fit.predict(...)"
+NEEDS_CALL = (
+    "{what} needs the model and its data, and this fit was loaded without them: load it as "
+    "taut.load(path, model, *args, **kwargs)"
 )
 
 
@@ -53,7 +53,7 @@ def predict(
     elif target is not None:
         model, arguments = bound_call(target)
     else:
-        raise InputError(NEEDS_FUNCTION if model is None else NEEDS_ARGUMENTS)
+        raise InputError(NEEDS_FUNCTION if model is None else NEEDS_CALL.format(what="predict()"))
     given = {name: posterior[name] for name in latents if name not in anew}
     return simulator_of(model).draw(
         arguments,
@@ -63,3 +63,24 @@ def predict(
         np.dtype(record.dtype),
         megabytes * 1e6,
     )
+
+
+def draw_prior(
+    record: Record, target: Target | None, draws: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Draw a fit's sites from the prior; see `Fit.prior`."""
+    check_numbers(draws, seed, 1)
+    if target is None:
+        raise InputError(NEEDS_CALL.format(what="the prior"))
+    model, arguments = bound_call(target)
+    seeds = (record.seed, seed, 2)
+    return simulator_of(model).draw(arguments, {}, draws, seeds, np.dtype(record.dtype))
+
+
+def observed_data(record: Record, target: Target | None) -> Mapping[str, np.ndarray]:
+    """Return the data of a fit's observed sites; see `Fit.observed`."""
+    if target is None or model_of(target) is None:
+        return record.observed
+    model, arguments = bound_call(target)
+    latents = {site.name: np.asarray(record.pool.values[site.name]) for site in record.sites}
+    return simulator_of(model).observed(arguments, latents, np.dtype(record.dtype))

@@ -11,6 +11,7 @@ from taut.diagnostics.psis import smooth
 from taut.predictive.calls import bound_call, model_of
 from taut.predictive.simulator import Simulator, simulator_of
 from taut.report.arviz import to_arviz
+from taut.results.prediction import NEEDS_CALL
 from taut.results.record import Record
 from taut.targets.arguments import Arguments
 from taut.targets.numpyro_model import ModelProgram
@@ -20,8 +21,6 @@ from taut.targets.validation import Leaf
 PRIOR_DRAWS = 1000
 LARGEST_GROUP = 1e9
 """Bytes beyond which a group is made only when it is asked for by name."""
-
-NEEDS_CALL = "it needs the model and its data: load the fit with taut.load(path, model, ...)"
 
 _STORED = ("posterior", "sample_stats", "observed_data")
 _COMPUTED = ("posterior_predictive", "log_likelihood", "prior", "prior_predictive", "constant_data")
@@ -71,9 +70,9 @@ def make_tree(
             if reason is not None:
                 left_out[name] = reason
     elif groups is None:
-        left_out = dict.fromkeys(_COMPUTED, NEEDS_CALL)
+        left_out = {name: NEEDS_CALL.format(what=name) for name in _COMPUTED}
     else:
-        impossible = [f"groups: {name!r}: {NEEDS_CALL}" for name in groups if name in _COMPUTED]
+        impossible = [NEEDS_CALL.format(what=name) for name in groups if name in _COMPUTED]
         if impossible:
             raise InputError(impossible)
     if groups is not None:
