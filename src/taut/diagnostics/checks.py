@@ -24,7 +24,7 @@ ALLOWED_FITS, ALLOWED_WORK, MOST_WORK = 2.5, 3e8, 1e6
 # Draws worth fewer than this leave visible noise in a mean; more rounds are run while affordable.
 ENOUGH_EFFECTIVE = 1500.0
 
-# A guide that is far off is not trusted whatever the chains do; they are given this many rounds.
+# After so many short rounds a guide that is far off gets a long run of chains instead of more.
 ROUNDS_WHEN_FAR_OFF = 2
 
 # A long run of chains, for guides that are far off, may cost this many elements computed: some

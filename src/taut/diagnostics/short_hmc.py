@@ -1,9 +1,9 @@
 """Many short Hamiltonian Monte Carlo chains from a guide's draws.
 
 If the guide is right its draws are already stationary, and moving them changes nothing; how far the
-mean and spread of each parameter drift is a lower bound on the guide's error (Wang, Kucukelbir and
-Blei's idea of targeted accuracy diagnostics, TADDAA, 2023, arXiv 2302.12419). Run until the chains
-have forgotten where they started, the same chains give corrected draws.
+mean and spread of each parameter drift is a lower bound on the guide's error (Wang, Kasprzak and
+Huggins's idea of targeted accuracy diagnostics, TADDAA, 2023, arXiv 2302.12419). Run until the
+chains have forgotten where they started, the same chains give corrected draws.
 """
 
 import dataclasses
