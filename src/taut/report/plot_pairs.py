@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
 from taut._core.errors import InputError
 from taut.report.fitted import Fitted, guide_words
@@ -61,7 +60,9 @@ def draw_pairs(fit: Fitted, names: str | Sequence[str] | None) -> Any:
 
 def _strongest(scalars: list[ShownScalar]) -> list[tuple[ShownScalar, ShownScalar, float]]:
     """Return the pairs with the largest rank correlation, which sees bent relations too."""
-    ranks = np.array([scipy.stats.rankdata(scalar.draws) for scalar in scalars])
+    from scipy.stats import rankdata  # its import takes longer than a fit
+
+    ranks = np.array([rankdata(scalar.draws) for scalar in scalars])
     strength = np.corrcoef(ranks)
     every = itertools.combinations(range(len(scalars)), 2)
     order = sorted(every, key=lambda pair: -abs(strength[pair]))[:_PANELS]
