@@ -12,6 +12,7 @@ ORDER = (
     "_core",
     "targets",
     "guides",
+    "checking",
     "objectives",
     "solvers",
     "loop",

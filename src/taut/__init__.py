@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taut._core.errors import InputError, MissingExtraError, TautError, UntrustedError
+    from taut.checking.check import check
+    from taut.checking.problem import Problem
+    from taut.checking.report import GuideReport
     from taut.diagnostics.finding import Finding
     from taut.fitting import fit, load
     from taut.loop.verdict import Verdict
@@ -21,12 +24,15 @@ __version__ = "0.1.0"
 _HOMES = {
     "Finding": "taut.diagnostics.finding",
     "Fit": "taut.results.fit_result",
+    "GuideReport": "taut.checking.report",
     "InputError": "taut._core.errors",
     "MissingExtraError": "taut._core.errors",
+    "Problem": "taut.checking.problem",
     "Target": "taut.targets.target",
     "TautError": "taut._core.errors",
     "UntrustedError": "taut._core.errors",
     "Verdict": "taut.loop.verdict",
+    "check": "taut.checking.check",
     "fit": "taut.fitting",
     "from_log_density": "taut.targets.target",
     "load": "taut.fitting",
@@ -37,13 +43,16 @@ _HOMES = {
 __all__ = [
     "Finding",
     "Fit",
+    "GuideReport",
     "InputError",
     "MissingExtraError",
+    "Problem",
     "Target",
     "TautError",
     "UntrustedError",
     "Verdict",
     "__version__",
+    "check",
     "fit",
     "from_log_density",
     "load",

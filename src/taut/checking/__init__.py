@@ -1,0 +1,1 @@
+"""Checking: all that is wrong with a guide, found before anything is fitted."""

@@ -1,0 +1,185 @@
+"""What a program declares, free of traced values: sites, plates, parameters."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+from numpyro.distributions import constraints
+
+from taut.checking.running import Call, Run, innermost, is_delta, is_factor, is_improper, run
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """A sample or deterministic site of a program.
+
+    Attributes:
+        name: the site's name.
+        family: the distribution's name; "deterministic" for a deterministic site.
+        shape: shape of the value.
+        event_dim: how many of its trailing axes are one event.
+        plates: the plates it is in, by axis counted from the right of the batch shape.
+        plate_sizes: how many rows of each plate it sees.
+        observed: whether its value is given.
+        auxiliary: whether it is marked as such.
+        discrete: whether its support is.
+        computed: whether it is a `Delta` or deterministic: computed, not drawn.
+        improper: whether its distribution has no density.
+        support: the support, in words.
+    """
+
+    name: str
+    family: str
+    shape: tuple[int, ...]
+    event_dim: int
+    plates: tuple[str, ...]
+    plate_sizes: tuple[int, ...]
+    observed: bool
+    auxiliary: bool
+    discrete: bool
+    computed: bool
+    improper: bool
+    support: str
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return int(np.prod(self.shape, dtype=int))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plate:
+    """A plate: its size and how many of its rows are used at a time."""
+
+    name: str
+    size: int
+    subsample_size: int
+
+    @property
+    def subsampled(self) -> bool:
+        """Whether it takes a random part of its rows."""
+        return self.subsample_size != self.size
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """A `numpyro.param` statement, as first met.
+
+    Attributes:
+        name: its name.
+        value: its first value, a pytree of arrays.
+        constraint: its constraint, with the bounds it has at first.
+        conflicting: whether a later statement of the same name differs.
+    """
+
+    name: str
+    value: Any
+    constraint: Any
+    conflicting: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """All that a program declares."""
+
+    sites: dict[str, Site]
+    plates: dict[str, Plate]
+    parameters: dict[str, Parameter]
+    factors: tuple[str, ...]
+
+    def latents(self) -> dict[str, Site]:
+        """The sample sites that are not observed."""
+        hidden = {n: s for n, s in self.sites.items() if not s.observed}
+        return {n: s for n, s in hidden.items() if s.family != "deterministic"}
+
+
+def read(call: Call, key: Any) -> Reading:
+    """Run a program once and describe it; only the first values of parameters are computed."""
+    found: list[tuple] = []
+
+    def first_values(key: Any) -> Any:
+        result = run(call, key)
+        structures = [jax.tree_util.tree_flatten(c) for _, _, c in result.declarations]
+        found.append((_sites(result), _plates(result), [n for n, _, _ in result.declarations]))
+        found.append(tuple(s for _, s in structures))
+        found.append(tuple(result.factors()))
+        return [v for _, v, _ in result.declarations], [leaves for leaves, _ in structures]
+
+    values, bounds = jax.device_get(jax.jit(first_values)(key))
+    (sites, plates, names), structures, factors = found[-3:]
+    parameters: dict[str, Parameter] = {}
+    for name, value, leaves, structure in zip(names, values, bounds, structures, strict=True):
+        constraint = jax.tree_util.tree_unflatten(structure, leaves)
+        constraint = constraints.real if constraint is None else constraint
+        new = Parameter(name, value, constraint, False)
+        old = parameters.get(name)
+        if old is not None:
+            new = dataclasses.replace(old, conflicting=old.conflicting or _differ(old, new))
+        parameters[name] = new
+    return Reading(sites, plates, parameters, factors)
+
+
+def support_words(support: Any) -> str:
+    """Name a constraint as NumPyro does: 'real', 'positive', 'interval'."""
+    base = getattr(support, "base_constraint", support)
+    words = type(base).__name__.lstrip("_")
+    snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in words).lstrip("_")
+    return "real" if snake == "dependent" else snake
+
+
+def plural(count: int, noun: str) -> str:
+    """Return '1 number' or '3 numbers'."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _sites(result: Run) -> dict[str, Site]:
+    sites = {}
+    for name, message in result.trace.items():
+        if message["type"] == "sample" and not is_factor(message):
+            sites[name] = _sample_site(name, message)
+        elif message["type"] == "deterministic":
+            shape = tuple(np.shape(message["value"]))
+            flags = {"observed": False, "auxiliary": False, "discrete": False, "improper": False}
+            sites[name] = Site(
+                name, "deterministic", shape, 0, (), (), computed=True, support="real", **flags
+            )
+    return sites
+
+
+def _sample_site(name: str, message: dict) -> Site:
+    fn, frames = message["fn"], message["cond_indep_stack"]
+    frames = sorted(frames, key=lambda frame: -frame.dim)
+    return Site(
+        name,
+        type(innermost(fn)).__name__,
+        tuple(np.shape(message["value"])),
+        fn.event_dim,
+        tuple(frame.name for frame in frames),
+        tuple(frame.size for frame in frames),
+        observed=bool(message["is_observed"]),
+        auxiliary=bool(message["infer"].get("is_auxiliary")),
+        discrete=bool(fn.support.is_discrete),
+        computed=is_delta(message),
+        improper=is_improper(fn),
+        support=support_words(fn.support),
+    )
+
+
+def _plates(result: Run) -> dict[str, Plate]:
+    plates = {}
+    for name, message in result.trace.items():
+        if message["type"] == "plate":
+            size, subsample = message["args"]
+            plates[name] = Plate(name, size, size if subsample is None else subsample)
+    return plates
+
+
+def _differ(old: Parameter, new: Parameter) -> bool:
+    if type(old.constraint) is not type(new.constraint):
+        return True
+    old_leaves, old_structure = jax.tree_util.tree_flatten(old.value)
+    new_leaves, new_structure = jax.tree_util.tree_flatten(new.value)
+    if old_structure != new_structure:
+        return True
+    return any(not np.array_equal(a, b) for a, b in zip(old_leaves, new_leaves, strict=True))

@@ -1,0 +1,160 @@
+"""Running a guide, and the model on what the guide drew.
+
+A program runs under JAX tracing with its arguments as they are, so it may ask for their values, as
+it may where it is fitted.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro
+from numpyro import handlers
+from numpyro.distributions.distribution import Distribution
+from numpyro.primitives import Messenger
+
+from taut.targets.site_log_prob import site_log_prob
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A program and the arguments it is called with."""
+
+    function: Callable
+    args: tuple
+    kwargs: dict
+
+    @property
+    def label(self) -> str:
+        """The name of the function."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one run of a program did.
+
+    Attributes:
+        trace: NumPyro's record of each site.
+        declarations: every `numpyro.param` statement that was met: name, value, constraint.
+    """
+
+    trace: dict[str, dict]
+    declarations: tuple[tuple[str, Any, Any], ...]
+
+    def latents(self) -> dict[str, dict]:
+        """The sample sites that are not observed."""
+        return {n: m for n, m in self.trace.items() if m["type"] == "sample" and not observed(m)}
+
+    def factors(self) -> dict[str, dict]:
+        """The `numpyro.factor` statements."""
+        return {n: m for n, m in self.trace.items() if is_factor(m)}
+
+
+def run(call: Call, key: Any, params: dict | None = None, given: "Given | None" = None) -> Run:
+    """Run a program once.
+
+    Args:
+        call: the program.
+        key: where its random numbers come from.
+        params: values of parameters in place of their first ones.
+        given: values that some of its sites and plates are to take.
+    """
+    recorder = _Declarations()
+    with numpyro.validation_enabled(False), handlers.trace() as trace, recorder:
+        with handlers.seed(rng_seed=key), _StandIn(), _Parameters(params or {}):
+            with given if given is not None else Given({}, {}):
+                call.function(*call.args, **call.kwargs)
+    return Run(dict(trace), tuple(recorder.found))
+
+
+def observed(message: dict) -> bool:
+    """Whether a sample site was given its value by the program; factors count as observed."""
+    return bool(message["is_observed"])
+
+
+def is_factor(message: dict) -> bool:
+    """Whether a site comes from `numpyro.factor`."""
+    return message["type"] == "sample" and type(message["fn"]).__name__ == "Unit"
+
+
+def distribution_parts(fn: Distribution) -> list[Distribution]:
+    """A distribution and all that it is made of."""
+    parts = [fn]
+    for value in vars(fn).values():
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(item, Distribution):
+                parts += distribution_parts(item)
+    return parts
+
+
+def innermost(fn: Distribution) -> Distribution:
+    """A distribution without its wrappers (expanded, independent, masked)."""
+    while type(fn).__name__ in ("ExpandedDistribution", "Independent", "MaskedDistribution"):
+        fn = fn.base_dist  # pyright: ignore[reportAttributeAccessIssue]
+    return fn
+
+
+def is_delta(message: dict) -> bool:
+    """Whether a site is a `Delta`, so that its value is computed, not drawn."""
+    return message["type"] == "sample" and type(innermost(message["fn"])).__name__ == "Delta"
+
+
+def is_improper(fn: Distribution) -> bool:
+    """Whether a distribution has no density that could be drawn from."""
+    return any(type(part).__name__ == "ImproperUniform" for part in distribution_parts(fn))
+
+
+def log_prob(message: dict) -> Any:
+    """The log probability of a site, summed, scaled as the program says; a scalar."""
+    return jnp.sum(site_log_prob(message))
+
+
+class Given(Messenger):
+    """Gives latent sites and plates the values they had elsewhere."""
+
+    def __init__(self, values: dict[str, Any], plates: dict[str, Any]):
+        self.values, self.plates = values, plates
+        super().__init__()
+
+    def process_message(self, msg: dict) -> None:
+        """Set the value of a known site."""
+        if msg["type"] == "sample" and not msg["is_observed"] and msg["name"] in self.values:
+            msg["value"] = self.values[msg["name"]]
+        if msg["type"] == "plate" and msg["value"] is None and msg["name"] in self.plates:
+            indices = self.plates[msg["name"]]
+            if indices.shape[0] == msg["args"][1]:
+                msg["value"] = indices
+
+
+class _StandIn(Messenger):
+    # An improper distribution cannot be drawn from; any value in its support will do.
+    def process_message(self, msg: dict) -> None:
+        if msg["type"] != "sample" or msg["value"] is not None or msg["is_observed"]:
+            return
+        if is_improper(msg["fn"]):
+            shape = tuple(msg["kwargs"].get("sample_shape", ())) + tuple(msg["fn"].shape())
+            msg["value"] = msg["fn"].support.feasible_like(jnp.zeros(shape))
+
+
+class _Parameters(Messenger):
+    def __init__(self, values: dict[str, Any]):
+        self.values = values
+        super().__init__()
+
+    def process_message(self, msg: dict) -> None:
+        if msg["type"] == "param" and msg["name"] in self.values:
+            msg["value"] = jax.tree_util.tree_map(jnp.asarray, self.values[msg["name"]])
+
+
+class _Declarations(Messenger):
+    def __init__(self):
+        self.found: list[tuple[str, Any, Any]] = []
+        super().__init__()
+
+    def postprocess_message(self, msg: dict) -> None:
+        # A parameter asked for before it has a value, as modules of networks do, comes as None.
+        if msg["type"] == "param" and msg["value"] is not None:
+            self.found.append((msg["name"], msg["value"], msg["kwargs"].get("constraint")))

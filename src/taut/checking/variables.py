@@ -1,0 +1,264 @@
+"""Changes of variables in a guide: sites computed from drawn ones, and their Jacobians.
+
+A guide that draws u and sets x = f(u) has the density q(u) / |det df/du|. The determinant is
+computed here by automatic differentiation, at several draws and several values of the parameters,
+and compared with the log density that the guide gave itself.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from taut._core.errors import first_few
+from taut.checking.flow import Flow, drawn_sites
+from taut.checking.parameters import nearby
+from taut.checking.problem import Problem
+from taut.checking.reading import Reading, plural
+from taut.checking.running import Call, Given, is_delta, log_prob, run
+
+DRAWS = 6
+
+# A full Jacobian of this many rows takes 8 MB.
+MOST_NUMBERS = 1000
+
+# Below this ratio of singular values, single precision cannot tell a rank that is lost.
+RANK = 2e-6
+
+# Rounding of a log determinant in single precision, for each row.
+ROUNDING = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """The computed sites of a guide and what they are made from.
+
+    Attributes:
+        computed: model sites with a random value that is computed.
+        sources: the drawn sites outside the model that they are made from.
+        kept: the drawn sites of the model that they are made from.
+    """
+
+    computed: tuple[str, ...]
+    sources: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class VariableFindings:
+    """What the changes of variables of a guide amount to.
+
+    Attributes:
+        problems: what is wrong with them.
+        corrects: whether the guide's factors make up a Jacobian term.
+    """
+
+    problems: tuple[Problem, ...]
+    corrects: bool
+
+
+def find_change(guide: Reading, model: Reading, flow: Flow) -> Change:
+    """List the computed sites of a guide that are random, and their sources."""
+    drawn, latents = drawn_sites(guide), model.latents()
+    computed = [n for n, depends in flow.computed.items() if depends & {*drawn, ""}]
+    parents = frozenset().union(*(flow.computed[n] for n in computed))
+    sources = tuple(n for n in drawn if n in parents and n not in latents)
+    kept = tuple(n for n in drawn if n in parents and n in latents)
+    return Change(tuple(computed), sources, kept)
+
+
+def variable_problems(
+    call: Call, guide: Reading, model: Reading, flow: Flow, key: Any
+) -> VariableFindings:
+    """Find maps that have no density, Jacobians left out or wrong, and auxiliaries left over."""
+    change = find_change(guide, model, flow)
+    left = _left_over(guide, model, flow, change)
+    if not change.computed:
+        return VariableFindings(tuple(left), corrects=False)
+    smooth = [n for n in change.sources if not guide.sites[n].discrete]
+    made = sum(guide.sites[n].size for n in change.computed)
+    source = sum(guide.sites[n].size for n in smooth)
+    keyed = any("" in flow.computed[n] for n in change.computed)
+    if made > MOST_NUMBERS or keyed:
+        return VariableFindings(tuple(left), corrects=False)
+    if made > source:
+        return VariableFindings((*left, _too_few(guide, change)), corrects=False)
+    found = _determinants(call, guide, change, smooth, key)
+    given, factors = found["given"], found["factors"]
+    if made < source:
+        if np.any(given != 0) or np.any(factors != 0):
+            return VariableFindings(tuple(left), corrects=True)
+        return VariableFindings((*left, _too_many(guide, change)), corrects=False)
+    log_det = found["log_det"]
+    if not np.isfinite(log_det).any():
+        return VariableFindings((*left, _singular(guide, change)), corrects=False)
+    sound = np.isfinite(log_det)
+    allowed = ROUNDING * made * (1.0 + np.abs(log_det[sound]).max())
+    needed = -log_det[sound]
+    if np.abs(given[sound] + factors[sound] - needed).max() <= allowed:
+        corrects = bool(np.abs(factors[sound]).max() > allowed)
+        return VariableFindings(tuple(left), corrects)
+    if np.abs(given[sound] - needed).max() <= allowed:
+        return VariableFindings(tuple(left), corrects=False)
+    if np.all(given == 0):
+        return VariableFindings((*left, _missing(change, needed)), corrects=False)
+    return VariableFindings((*left, _wrong(change, given[sound], needed)), corrects=False)
+
+
+def _determinants(
+    call: Call, guide: Reading, change: Change, smooth: list[str], key: Any
+) -> dict[str, np.ndarray]:
+    """Log determinants, and what the guide gave in their place, at several draws."""
+    drawn = drawn_sites(guide)
+
+    def values_at(params: dict, key: Any, fixed: dict, moving: dict) -> Any:
+        result = run(call, key, params, Given({**fixed, **moving}, {}))
+        parts = [jnp.ravel(result.trace[n]["value"]) for n in change.computed]
+        return jnp.concatenate(parts), result
+
+    def at(params: dict, key: Any) -> dict:
+        first = run(call, key, params).trace
+        values = {n: first[n]["value"] for n in drawn}
+        moving = {n: jnp.asarray(values[n]) for n in smooth}
+        fixed = {n: v for n, v in values.items() if n not in moving}
+        flat, unravel = ravel_pytree(moving)
+        jacobian = jax.jacfwd(lambda f: values_at(params, key, fixed, unravel(f))[0])(flat)
+        _, result = values_at(params, key, fixed, moving)
+        deltas = [result.trace[n] for n in change.computed if is_delta(result.trace[n])]
+        return {
+            "jacobian": jacobian,
+            "given": sum((log_prob(m) for m in deltas), jnp.zeros(())),
+            "factors": sum((log_prob(m) for m in result.factors().values()), jnp.zeros(())),
+        }
+
+    keys = jax.random.split(key, DRAWS)
+    rows = nearby(guide, DRAWS)
+    stacked = jax.tree_util.tree_map(lambda *v: np.stack(v), *rows)
+    mapped = jax.jit(lambda rs, ks: jax.lax.map(lambda row: at(*row), (rs, ks)))
+    found = {n: np.asarray(v, float) for n, v in mapped(stacked, keys).items()}
+    jacobians = found.pop("jacobian")
+    return {**found, "log_det": np.array([_log_det(j) for j in jacobians])}
+
+
+def _log_det(jacobian: np.ndarray) -> float:
+    """log|det|; minus infinity if rank is lost; 0 of a matrix that is not square."""
+    if jacobian.shape[0] != jacobian.shape[1]:
+        return 0.0
+    norms = np.linalg.norm(jacobian, axis=1, keepdims=True)
+    if not np.isfinite(norms).all() or (norms == 0).any():
+        return -np.inf
+    singular = np.linalg.svd(jacobian / norms, compute_uv=False)
+    lost = singular[-1] <= RANK * singular[0]
+    return -np.inf if lost else float(np.linalg.slogdet(jacobian)[1])
+
+
+def _left_over(guide: Reading, model: Reading, flow: Flow, change: Change) -> list[Problem]:
+    """Find auxiliaries that the model's sites are drawn given, but that are not used up."""
+    problems = []
+    latents = model.latents()
+    for name, site in guide.latents().items():
+        if site.computed or name in latents or name in model.sites or name in change.sources:
+            continue
+        if name not in flow.used() or _leads_to(name, change.sources, flow):
+            continue
+        marked = " and is not marked as auxiliary" if not site.auxiliary else ""
+        mixture = "taut.guides.mixture" if site.discrete else "one distribution"
+        problems.append(
+            Problem(
+                "warning",
+                "auxiliary",
+                name,
+                f"the guide draws {name!r}, which the model does not have{marked}; sites drawn "
+                "given its value do not use it up, so log q counts its density as well",
+                "log q of the model's sites alone",
+                f"Write the sites that depend on {name!r} as {mixture} without it, or as computed "
+                "values of it",
+            )
+        )
+    return problems
+
+
+def _leads_to(name: str, targets: tuple[str, ...], flow: Flow) -> bool:
+    return any(name in flow.laws.get(target, frozenset()) for target in targets)
+
+
+def _what(guide: Reading, change: Change) -> tuple[str, str]:
+    """Say how many numbers are made, and of which."""
+    made = sum(guide.sites[n].size for n in change.computed)
+    source = sum(guide.sites[n].size for n in change.sources if not guide.sites[n].discrete)
+    names = first_few(change.computed)
+    verb = "is" if len(change.computed) == 1 else "are"
+    origin = f" ({first_few(change.sources)})" if change.sources else ""
+    kind = "auxiliary" if source == 1 else "auxiliaries"
+    return names, f"{names} {verb} {plural(made, 'number')} made from {source} {kind}{origin}"
+
+
+def _too_few(guide: Reading, change: Change) -> Problem:
+    names, what = _what(guide, change)
+    beside = f" and from {first_few(change.kept)}, drawn already" if change.kept else ""
+    return Problem(
+        "error",
+        "density",
+        names,
+        f"{what}{beside}; no density exists",
+        "as many auxiliaries as numbers made from them",
+        "Sample one more auxiliary for each missing number, or sample the site itself",
+    )
+
+
+def _too_many(guide: Reading, change: Change) -> Problem:
+    names, what = _what(guide, change)
+    return Problem(
+        "error",
+        "density",
+        names,
+        f"{what}; their density is an integral that nobody computed",
+        "as many numbers made as auxiliaries used",
+        "Sample the site itself, or give the missing log density in dist.Delta(value, "
+        "log_density=...)",
+    )
+
+
+def _singular(guide: Reading, change: Change) -> Problem:
+    names, what = _what(guide, change)
+    return Problem(
+        "error",
+        "density",
+        names,
+        f"{what} by a map whose determinant is zero everywhere; no density exists",
+        "a map that can be inverted",
+        "Make each computed site depend on an auxiliary of its own",
+    )
+
+
+def _missing(change: Change, needed: np.ndarray) -> Problem:
+    names = first_few(change.computed)
+    low, high = needed.min(), needed.max()
+    amount = f"{low:.3g}" if high - low < 1e-3 else f"between {low:.3g} and {high:.3g} at draws"
+    return Problem(
+        "warning",
+        "jacobian",
+        names,
+        f"{names} computed from {first_few(change.sources)} without log_density; the map is not "
+        f"volume preserving, and log q lacks -log|det J| ({amount})",
+        "log q of the computed values",
+        "Write taut.guides.transformed(base, fn), which computes it, or dist.Delta(value, "
+        "log_density=...)",
+    )
+
+
+def _wrong(change: Change, given: np.ndarray, needed: np.ndarray) -> Problem:
+    names = first_few(change.computed)
+    sign = " (the sign is reversed)" if np.allclose(given, -needed, atol=1e-3) else ""
+    return Problem(
+        "error",
+        "jacobian",
+        names,
+        f"{names} computed from {first_few(change.sources)} with log_density {given[0]:.4g} at a "
+        f"draw where -log|det J| is {needed[0]:.4g}{sign}",
+        "log_density = -log|det J| of the map",
+        "Write taut.guides.transformed(base, fn), which computes it",
+    )
