@@ -21,6 +21,7 @@ ORDER = (
     "predictive",
     "report",
     "results",
+    "infer",
     "fitting",
     "cli",
 )

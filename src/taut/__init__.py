@@ -40,6 +40,9 @@ _HOMES = {
     "target": "taut.targets.target",
 }
 
+# Not among the public names, and so not loaded by a star import.
+_SUBMODULES = frozenset({"infer"})
+
 __all__ = [
     "Finding",
     "Fit",
@@ -62,6 +65,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"taut.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'taut' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

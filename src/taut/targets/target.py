@@ -138,7 +138,7 @@ class _Family:
         self.held: tuple[str, ...] = ()
 
 
-class _ProgramStore:
+class ProgramStore:
     """The programs made so far, least recently used first out.
 
     A program is found by its function and its form: all else that its compiled code depends on.
@@ -168,7 +168,7 @@ class _ProgramStore:
             self._programs.move_to_end((key, form))
             return program
 
-    def keep(self, key: Hashable, form: Hashable, program: Program) -> None:
+    def keep(self, key: Hashable, form: Hashable, program: Any) -> None:
         """Remember a program, and forget the one not used for longest if there are too many."""
         with self._lock:
             self._programs[(key, form)] = program, program.watch.changes()
@@ -178,4 +178,4 @@ class _ProgramStore:
                     self._families.pop(old_key, None)
 
 
-_PROGRAMS = _ProgramStore(PROGRAMS_KEPT)
+_PROGRAMS = ProgramStore(PROGRAMS_KEPT)

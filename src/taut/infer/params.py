@@ -1,0 +1,162 @@
+"""The parameters of a program: `numpyro.param` sites, fitted on an unconstrained scale.
+
+A constraint may depend on another parameter, as in `constraints.less_than(total / 2)`. It is then
+looked up in every step, by running the program, so that the bound moves with what it depends on.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from numpyro import handlers
+from numpyro.distributions import biject_to, constraints
+from numpyro.primitives import Messenger
+
+from taut._core.errors import InputError, did_you_mean
+from taut.infer.traces import run_guide, run_model
+
+
+@dataclasses.dataclass(frozen=True)
+class ParamSite:
+    """A parameter as a program declares it.
+
+    Attributes:
+        name: the site's name.
+        constraint: its support; None if that depends on other parameters or on the data.
+    """
+
+    name: str
+    constraint: Any
+
+
+def bijection_of(name: str, constraint: Any) -> Any:
+    """Return the map from the unconstrained scale to a param's support.
+
+    Raises:
+        InputError: there is no such map.
+    """
+    try:
+        return biject_to(constraint)
+    except NotImplementedError:
+        kind = type(constraint).__name__.lstrip("_").lower()
+        raise InputError(
+            f"param {name!r} has the constraint {kind!r}, which no smooth one-to-one map from R^n "
+            "reaches; choose another, or map a real param to it yourself"
+        ) from None
+
+
+def constraint_of(site: dict) -> Any:
+    """Return the constraint of a traced param site, `real` if none was given."""
+    return site["kwargs"].get("constraint", constraints.real)
+
+
+def read_param(site: dict) -> ParamSite:
+    """Describe a traced param site."""
+    constraint = constraint_of(site)
+    moving = any(isinstance(leaf, Tracer) for leaf in jax.tree_util.tree_leaves(constraint))
+    if not moving:
+        bijection_of(site["name"], constraint)
+    return ParamSite(site["name"], None if moving else constraint)
+
+
+def initial_value(site: dict) -> Any:
+    """Return a traced param's value on the unconstrained scale, in floating point."""
+    value = jax.tree.map(_floating, site["value"])
+    return bijection_of(site["name"], constraint_of(site)).inv(value)
+
+
+def _floating(value: Any) -> Any:
+    # A weakly typed number, such as 1.0, would make the second step compile anew.
+    value = jnp.asarray(value)
+    dtype = value.dtype if jnp.issubdtype(value.dtype, jnp.inexact) else jnp.result_type(float)
+    return jax.lax.convert_element_type(value, dtype)
+
+
+def constrain(
+    sites: tuple[ParamSite, ...],
+    raw: dict[str, Any],
+    model: Callable,
+    guide: Callable,
+    args: tuple,
+    kwargs: dict,
+) -> dict[str, Any]:
+    """Map parameters from the unconstrained scale to their supports.
+
+    Args:
+        sites: all parameters.
+        raw: their unconstrained values.
+        model: run only if a constraint depends on something.
+        guide: likewise.
+        args: arguments of both.
+        kwargs: keyword arguments of both.
+    """
+    if all(site.constraint is not None for site in sites):
+        return {s.name: bijection_of(s.name, s.constraint)(raw[s.name]) for s in sites}
+    taken: dict[str, Any] = {}
+    key = jax.random.key(0)
+    seen = run_guide(_Constrained(guide, raw, taken), key, {}, args, kwargs)
+    run_model(_Constrained(model, raw, taken), key, seen, taken, args, kwargs)
+    return {s.name: taken[s.name] for s in sites}
+
+
+class _Constrained(Messenger):
+    """Gives params their values, by the constraint that this run of the program states."""
+
+    def __init__(self, fn: Callable, raw: dict[str, Any], taken: dict[str, Any]):
+        super().__init__(fn)
+        self._raw = raw
+        self._taken = taken
+
+    def process_message(self, msg: dict) -> None:
+        name = msg.get("name")
+        if msg["type"] != "param" or name not in self._raw:
+            return
+        if name not in self._taken:
+            self._taken[name] = bijection_of(name, constraint_of(msg))(self._raw[name])
+        msg["value"] = self._taken[name]
+
+
+class Opaque(Messenger):
+    """Makes what a program computes from a param depend on `one`, a traced number 1.
+
+    So a constraint made from a param can be told from a constant one.
+    """
+
+    def __init__(self, fn: Callable, one: Any):
+        super().__init__(fn)
+        self._one = one
+
+    def postprocess_message(self, msg: dict) -> None:
+        """Multiply the value that the program goes on with; the trace keeps the original."""
+        if msg["type"] == "param":
+            msg["value"] = jax.tree.map(self._times_one, msg["value"])
+
+    def _times_one(self, value: Any) -> Any:
+        value = jnp.asarray(value)
+        return value * self._one.astype(value.dtype)
+
+
+def initial_params(params: dict[str, Any] | None, sites: dict[str, Any]) -> list[str]:
+    """Say what is wrong with a user's initial values, given the params and their shapes."""
+    problems = []
+    for name, value in (params or {}).items():
+        if name not in sites:
+            problems.append(
+                f"init_params has {name!r}, which is no param of model or guide"
+                f"{did_you_mean(name, sites)}; they have {[*sites]}"
+            )
+            continue
+        given = jax.tree.map(lambda v: tuple(np.shape(v)), value)
+        expected = jax.tree.map(lambda v: tuple(v.shape), sites[name])
+        if given != expected:
+            problems.append(f"init_params[{name!r}] has shape {given}; the param has {expected}")
+    return problems
+
+
+def substituted(program: Callable, params: dict[str, Any] | None) -> Callable:
+    """Return a program whose params start at the values given."""
+    return program if not params else handlers.substitute(program, data=params)

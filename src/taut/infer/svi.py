@@ -1,0 +1,351 @@
+"""`SVI`, as NumPyro programs call it."""
+
+import functools
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.example_libraries import optimizers
+from numpyro.optim import _NumPyroOptim, optax_to_numpyro
+
+from taut._core.errors import InputError
+from taut._core.fingerprint import Watch, identity
+from taut._core.precision import native_dtype
+from taut._core.threads import single_blas_thread
+from taut.infer.autoguide.guide import AutoGuide
+from taut.infer.params import ParamSite, constrain, initial_params
+from taut.infer.structure_key import structure_key
+from taut.infer.svi_loop import run_steps
+from taut.infer.svi_program import Problem, SVIProgram, SVIState
+from taut.loop.progress import Progress
+from taut.loop.verdict import Verdict
+from taut.targets.abstract_run import run_abstractly
+from taut.targets.arguments import Arguments, bind_arguments
+from taut.targets.target import ProgramStore
+
+PROGRAMS_KEPT = 32
+
+NOT_STARTED = (
+    "get_params needs to know the constraints of the params: call init, run or update of this SVI "
+    "with the arguments of the model first"
+)
+
+
+class SVIRunResult(namedtuple("SVIRunResult", ["params", "state", "losses"])):
+    """What `SVI.run` returns: a tuple of three, and a verdict.
+
+    Attributes:
+        params: constrained values of the `numpyro.param` sites.
+        state: the last state, to go on from.
+        losses: the loss of every step made, (steps,).
+        verdict: why the run stopped, and whether loss and parameters had settled; None inside
+            `jax.jit` or `jax.vmap`.
+    """
+
+    verdict: Verdict | None
+
+    def __new__(cls, params: Any, state: Any, losses: Any, verdict: Verdict | None = None):
+        """Make the tuple; the verdict is an attribute, so that it unpacks as in NumPyro."""
+        result = super().__new__(cls, params, state, losses)
+        result.verdict = verdict
+        return result
+
+
+class SVI:
+    """Stochastic variational inference: fit a guide's params to a model by stochastic gradients.
+
+    The interface is NumPyro's. Compiled functions are shared by all objects made of the same model,
+    guide, optimiser and loss, and used for all data of the same shapes.
+
+    Args:
+        model: a NumPyro model.
+        guide: a NumPyro guide: a function with `numpyro.param` and `numpyro.sample` sites.
+        optim: an optimiser of `numpyro.optim`, of `jax.example_libraries.optimizers`, or an Optax
+            transformation.
+        loss: an objective, such as `Trace_ELBO()`.
+        **static_kwargs: arguments of model and guide that stay the same.
+
+    Raises:
+        InputError: the optimiser is none.
+    """
+
+    def __init__(
+        self, model: Callable, guide: Callable, optim: Any, loss: Any, **static_kwargs: Any
+    ):
+        self.model = model
+        self.guide = guide
+        self.optim = _as_optim(optim)
+        self.loss = loss
+        self.static_kwargs = static_kwargs
+        self._sites: tuple[ParamSite, ...] | None = None
+        self._latest: tuple[SVIProgram, tuple] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_latest": None}
+
+    def init(
+        self, rng_key: Any, *args: Any, init_params: dict[str, Any] | None = None, **kwargs: Any
+    ) -> SVIState:
+        """Return the state before the first step.
+
+        Args:
+            rng_key: a JAX random key.
+            *args: arguments of model and guide.
+            init_params: constrained values for some or all params, to start from.
+            **kwargs: keyword arguments of model and guide.
+
+        Raises:
+            InputError: model and guide do not fit together, or `init_params` not to them.
+        """
+        if _traced(rng_key, args, kwargs, init_params):
+            self._read_sites(args, kwargs, init_params)
+            return self._problem.start(rng_key, init_params, args, kwargs)
+        program, leaves = self._prepare(args, kwargs, init_params)
+        return program.start(leaves, rng_key, init_params)
+
+    def get_params(self, svi_state: SVIState) -> dict[str, Any]:
+        """Return the constrained params of a state.
+
+        A constraint that depends on data is taken at the data of the latest call.
+
+        Raises:
+            InputError: no call has shown yet what the params are.
+        """
+        if self._latest is not None and not _traced(svi_state):
+            program, leaves = self._latest
+            return program.params(leaves, svi_state)
+        sites = self._sites
+        if sites is None:
+            raise InputError(NOT_STARTED)
+        args, kwargs = (), {}
+        if self._latest is not None:
+            program, leaves = self._latest
+            args, kwargs = program.rebuild(leaves)
+        elif any(site.constraint is None for site in sites):
+            raise InputError(NOT_STARTED)
+        raw = self.optim.get_params(svi_state.optim_state)
+        kwargs = {**kwargs, **self.static_kwargs}
+        return constrain(sites, raw, self.model, self.guide, args, kwargs)
+
+    def update(
+        self,
+        svi_state: SVIState,
+        *args: Any,
+        forward_mode_differentiation: bool = False,
+        **kwargs: Any,
+    ) -> tuple[SVIState, Any]:
+        """Make one step.
+
+        Args:
+            svi_state: where to start.
+            *args: arguments of model and guide.
+            forward_mode_differentiation: differentiate forwards, for models that need it.
+            **kwargs: keyword arguments of model and guide.
+
+        Returns:
+            The new state, and the loss before the step.
+        """
+        return self._step(svi_state, args, kwargs, False, forward_mode_differentiation)
+
+    def stable_update(
+        self,
+        svi_state: SVIState,
+        *args: Any,
+        forward_mode_differentiation: bool = False,
+        **kwargs: Any,
+    ) -> tuple[SVIState, Any]:
+        """Make one step, or leave the params as they are where it would not be finite.
+
+        Arguments and results are those of `update`; the loss of a step passed over is NaN.
+        """
+        return self._step(svi_state, args, kwargs, True, forward_mode_differentiation)
+
+    def evaluate(self, svi_state: SVIState, *args: Any, **kwargs: Any) -> Any:
+        """Return the loss at a state, on the noise that the next step will use."""
+        if _traced(svi_state, args, kwargs):
+            return self._problem.evaluate(self._known_sites(args, kwargs), svi_state, args, kwargs)
+        program, leaves = self._prepare(args, kwargs)
+        return program.evaluate(leaves, svi_state)
+
+    def run(
+        self,
+        rng_key: Any,
+        num_steps: int,
+        *args: Any,
+        progress_bar: bool = True,
+        stable_update: bool = False,
+        forward_mode_differentiation: bool = False,
+        init_state: SVIState | None = None,
+        init_params: dict[str, Any] | None = None,
+        stop: str | None = None,
+        **kwargs: Any,
+    ) -> SVIRunResult:
+        """Make many steps.
+
+        Args:
+            rng_key: a JAX random key.
+            num_steps: how many steps, at most.
+            *args: arguments of model and guide.
+            progress_bar: show a progress line on standard error.
+            stable_update: pass over steps that are not finite; otherwise the run ends before the
+                first of them.
+            forward_mode_differentiation: differentiate forwards, for models that need it.
+            init_state: go on from this state; the key is not used then.
+            init_params: constrained values for some or all params, to start from.
+            stop: "auto" ends the run when loss and params have settled; None makes all steps.
+            **kwargs: keyword arguments of model and guide.
+
+        Returns:
+            Params, state and losses, with a verdict. Ctrl-C and a step that is not finite are no
+            errors: what was reached comes back, and the verdict says why.
+
+        Raises:
+            InputError: model and guide do not fit together, or `init_params` not to them.
+        """
+        _check_run(num_steps, stop)
+        stable, forward = stable_update, forward_mode_differentiation
+        if _traced(rng_key, args, kwargs, init_state, init_params):
+            if init_state is None:
+                init_state = self.init(rng_key, *args, init_params=init_params, **kwargs)
+
+            def body(state: SVIState, _: None) -> tuple[SVIState, Any]:
+                return self._step(state, args, kwargs, stable, forward)
+
+            state, losses = jax.lax.scan(body, init_state, None, length=num_steps)
+            return SVIRunResult(self.get_params(state), state, losses)
+        program, leaves = self._prepare(args, kwargs, init_params)
+        leaves = jax.device_put(leaves)
+        line = Progress(progress_bar)
+        with single_blas_thread():
+            if init_state is None:
+                init_state = program.start(leaves, rng_key, init_params)
+            done = run_steps(
+                program,
+                leaves,
+                init_state,
+                num_steps,
+                stable=stable,
+                forward=forward,
+                halt=stop == "auto",
+                line=line,
+            )
+        params = program.params(leaves, done.state)
+        return SVIRunResult(params, done.state, jax.device_put(done.losses), done.verdict)
+
+    @property
+    def _problem(self) -> Problem:
+        return Problem(self.model, self.guide, self.optim, self.loss, self.static_kwargs)
+
+    def _step(
+        self, state: SVIState, args: tuple, kwargs: dict, stable: bool, forward: bool
+    ) -> tuple[SVIState, Any]:
+        if _traced(state, args, kwargs):
+            sites = self._known_sites(args, kwargs)
+            return self._problem.step(sites, state, args, kwargs, stable, forward)
+        program, leaves = self._prepare(args, kwargs)
+        return program.step(leaves, state, stable, forward)
+
+    def _known_sites(self, args: tuple, kwargs: dict) -> tuple[ParamSite, ...]:
+        if self._sites is None:
+            self._read_sites(args, kwargs, None)
+        assert self._sites is not None
+        return self._sites
+
+    def _read_sites(self, args: tuple, kwargs: dict, init_params: dict | None) -> None:
+        sites, shapes = _read_params(self._problem, args, kwargs)
+        problems = initial_params(init_params, shapes)
+        if problems:
+            raise InputError(problems)
+        self._sites = sites
+
+    def _prepare(
+        self, args: tuple, kwargs: dict, init_params: dict | None = None
+    ) -> tuple[SVIProgram, tuple]:
+        """Find or make the program for these arguments; return it with the data leaves."""
+        if isinstance(self.guide, AutoGuide):
+            # Its medians and draws are asked for without arguments later.
+            self.guide.setup(*args, **kwargs, **self.static_kwargs)
+        program, arguments = _find_program(self._problem, args, kwargs)
+        problems = initial_params(init_params, program.shapes)
+        if problems:
+            raise InputError(problems)
+        self._sites = program.sites
+        self._latest = program, arguments.leaves
+        return self._latest
+
+
+def _find_program(problem: Problem, args: tuple, kwargs: dict) -> tuple[SVIProgram, Arguments]:
+    bound = functools.partial(problem.model, **problem.static) if problem.static else problem.model
+    arguments = bind_arguments(bound, args, kwargs)
+    key = (
+        "svi",
+        identity(problem.model),
+        identity(problem.guide),
+        structure_key((problem.optim, problem.loss, problem.static)),
+        native_dtype(),
+    )
+    functions: Any = (problem.model, problem.guide)
+    family = _PROGRAMS.family(key, functions)
+    arguments = arguments.hold_static(family.held)
+    program = _PROGRAMS.find(key, arguments.key())
+    if program is None:
+        program, arguments, held = _read_program(problem, arguments, family.watch)
+        family.held = (*family.held, *held)
+        _PROGRAMS.keep(key, arguments.key(), program)
+    return program, arguments
+
+
+def _read_program(
+    problem: Problem, arguments: Arguments, watch: Watch
+) -> tuple[SVIProgram, Arguments, tuple[str, ...]]:
+    def read(args: tuple, kwargs: dict, _: list[Any]) -> Any:
+        return _read_params(problem, args, kwargs)
+
+    (sites, shapes), arguments, held = run_abstractly(problem.model, arguments, watch, read)
+    return SVIProgram(problem, arguments, sites, shapes, watch), arguments, held
+
+
+def _read_params(
+    problem: Problem, args: tuple, kwargs: dict
+) -> tuple[tuple[ParamSite, ...], dict[str, Any]]:
+    found: list[Any] = []
+
+    def read(one: Any) -> None:
+        found.append(problem.read_params(one, args, kwargs))
+
+    jax.eval_shape(read, jnp.ones(()))
+    return found[0]
+
+
+def _as_optim(optim: Any) -> _NumPyroOptim:
+    if isinstance(optim, _NumPyroOptim):
+        return optim
+    if isinstance(optim, optimizers.Optimizer):
+        return _NumPyroOptim(lambda *parts: parts, *optim)
+    if callable(getattr(optim, "init", None)) and callable(getattr(optim, "update", None)):
+        return optax_to_numpyro(optim)
+    raise InputError(
+        f"the optimiser is a {type(optim).__name__}; give one of taut.infer.optim, such as "
+        "optim.Adam(1e-3), or an Optax transformation"
+    )
+
+
+def _check_run(num_steps: Any, stop: Any) -> None:
+    problems = []
+    if not isinstance(num_steps, (int, np.integer)) or num_steps < 1:
+        problems.append(f"num_steps must be a positive whole number; got {num_steps!r}")
+    if stop not in (None, "auto"):
+        problems.append(f'stop must be "auto" or None; got {stop!r}')
+    if problems:
+        raise InputError(problems)
+
+
+def _traced(*values: Any) -> bool:
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree_util.tree_leaves(values))
+
+
+_PROGRAMS = ProgramStore(PROGRAMS_KEPT)

@@ -1,0 +1,151 @@
+"""Steps on the device, decisions on the host.
+
+Between compiled chunks of steps plain Python records losses, redraws the progress line, notices
+Ctrl-C and asks whether to stop. How many steps a chunk has depends on how long they take; what they
+compute does not depend on how they are cut.
+"""
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+
+from taut.infer.blame import blame
+from taut.infer.iterates import Record
+from taut.infer.svi_program import CHUNK, SVIProgram, SVIState
+from taut.loop.progress import Progress
+from taut.loop.verdict import Verdict
+
+SECONDS = 0.2
+"""How long a chunk is meant to take: what Ctrl-C and the progress line have to wait."""
+
+FIRST_CHUNK = 10
+
+_ENDS = {
+    "converged": "settled",
+    "steps": "not settled",
+    "interrupted": "interrupted",
+    "non-finite": "not finite",
+}
+CHECK_EVERY = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What came out of a run.
+
+    Attributes:
+        state: the last finite state.
+        losses: of every step made, the one that failed included.
+        verdict: why it stopped, and whether it had settled.
+    """
+
+    state: SVIState
+    losses: np.ndarray
+    verdict: Verdict
+
+
+def run_steps(
+    program: SVIProgram,
+    leaves: tuple,
+    state: SVIState,
+    num_steps: int,
+    *,
+    stable: bool,
+    forward: bool,
+    halt: bool,
+    line: Progress,
+) -> Run:
+    """Make steps until they are done, fail, are interrupted, or have settled.
+
+    Args:
+        program: what to step.
+        leaves: the data.
+        state: where to start.
+        num_steps: how many steps at most.
+        stable: pass over steps that are not finite, instead of stopping there.
+        forward: differentiate forwards.
+        halt: stop when loss and parameters have settled.
+        line: where to show progress.
+    """
+    record = Record(program.problem.optim.get_params(state.optim_state))
+    pace = _Pace()
+    verdict = None
+    try:
+        while verdict is None:
+            left = num_steps - record.steps
+            if halt:
+                left = min(left, CHECK_EVERY - record.steps % CHECK_EVERY)
+            count = min(left, pace.count)
+            pace.start()
+            made, tried, finite, losses, kept = program.steps(
+                leaves, state, record.steps, count, stable, forward
+            )
+            tried, losses = int(tried), np.asarray(losses)
+            state = made
+            record.extend(losses[:tried], np.asarray(kept))
+            pace.stop(tried)
+            line.update(f"step {record.steps:,} of {num_steps:,}", loss=_mean(losses[:tried]))
+            if not finite:
+                verdict = _failed(program, leaves, state, record)
+            elif record.steps >= num_steps:
+                verdict = _ended(record, stable)
+            elif halt and record.steps % CHECK_EVERY == 0:
+                judged = record.settled()
+                if judged.converged:
+                    verdict = Verdict(True, "converged", judged.message)
+    except KeyboardInterrupt:
+        line.interrupt()
+        verdict = Verdict(
+            False, "interrupted", f"interrupted after {record.steps:,} of {num_steps:,} steps"
+        )
+    losses = record.losses
+    if len(losses):
+        line.finish(f"{len(losses):,} steps, {_ENDS[verdict.reason]}", loss=_mean(losses[-CHUNK:]))
+    return Run(state, losses, verdict)
+
+
+class _Pace:
+    """How many steps to make at a time."""
+
+    def __init__(self):
+        self.count = FIRST_CHUNK
+        self._warm = False
+        self._began = 0.0
+
+    def start(self) -> None:
+        """Note when a chunk began."""
+        self._began = time.perf_counter()
+
+    def stop(self, steps: int) -> None:
+        """Choose the next count by how long a chunk took; the first one compiles."""
+        seconds = (time.perf_counter() - self._began) / max(steps, 1)
+        if self._warm:
+            self.count = int(np.clip(SECONDS / seconds, 1, CHUNK))
+        self._warm = True
+
+
+def _ended(record: Record, stable: bool) -> Verdict:
+    judged = record.settled()
+    message = judged.message
+    skipped = int(np.isnan(record.losses).sum()) if stable else 0
+    if skipped:
+        message = f"{message}; {skipped:,} steps were passed over because they were not finite"
+    reason = "converged" if judged.converged else "steps"
+    return Verdict(judged.converged, reason, message)
+
+
+def _failed(program: SVIProgram, leaves: Any, state: SVIState, record: Record) -> Verdict:
+    args, kwargs = program.rebuild(leaves)
+    why = blame(program.problem, program.sites, state, args, kwargs)
+    return Verdict(
+        False,
+        "non-finite",
+        f"step {record.steps:,} was not finite: {why}. What came before it is returned",
+    )
+
+
+def _mean(losses: np.ndarray) -> float:
+    finite = losses[np.isfinite(losses)]
+    return float(finite.mean()) if len(finite) else float("nan")

@@ -1,0 +1,296 @@
+"""The compiled functions of one SVI problem, made once for model, guide, optimiser and shapes.
+
+The data are arguments of every function, so new data of the same shapes trace and compile nothing.
+Many steps are one compiled loop of a length chosen at run time; the random key is part of the state
+and split in every step, so cutting a run into chunks changes no bit of it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from numpyro import handlers
+
+from taut._core.fingerprint import Watch
+from taut.infer.params import (
+    Opaque,
+    ParamSite,
+    constrain,
+    initial_value,
+    read_param,
+    substituted,
+)
+from taut.infer.settling import COORDINATES, THINNING
+from taut.infer.traces import mutable_values, run_model
+from taut.targets.arguments import Arguments
+from taut.targets.oracle import compiler_options
+
+CHUNK = 1000
+"""Most steps of one compiled call."""
+
+# Full optimisation, because steps are made by the thousand, but for the part of it that takes half
+# of the time to compile and gains nothing on programs of this size.
+_STEP_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
+
+KEPT = CHUNK // THINNING + 1
+
+
+class SVIState(NamedTuple):
+    """Where an optimisation stands.
+
+    Attributes:
+        optim_state: the optimiser's state, which holds the unconstrained parameters.
+        mutable_state: values of the `numpyro.mutable` sites, or None.
+        rng_key: the random key of the next step.
+    """
+
+    optim_state: Any
+    mutable_state: Any
+    rng_key: Any
+
+
+class Problem(NamedTuple):
+    """What is optimised, and how.
+
+    Attributes:
+        model: the NumPyro model.
+        guide: the NumPyro guide.
+        optim: the optimiser, as NumPyro wraps them.
+        loss: the objective.
+        static: keyword arguments of model and guide that never change.
+    """
+
+    model: Callable
+    guide: Callable
+    optim: Any
+    loss: Any
+    static: dict[str, Any]
+
+    def initial_traces(
+        self, model_key: Any, guide_key: Any, init_params: dict | None, args: tuple, kwargs: dict
+    ) -> tuple[dict, dict]:
+        """Run guide and model with their params at the start; return the traces of both."""
+        kwargs = {**kwargs, **self.static}
+        guide = handlers.seed(substituted(self.guide, init_params), rng_seed=guide_key)
+        guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
+        shared = {n: s["value"] for n, s in guide_trace.items() if s["type"] == "param"}
+        params = {**shared, **(init_params or {}), **mutable_values(guide_trace)}
+        seen = guide_trace
+        if getattr(self.loss, "multi_sample_guide", False):
+            seen = {n: _first_sample(site) for n, site in guide_trace.items()}
+        model_trace = run_model(self.model, model_key, seen, params, args, kwargs)
+        return model_trace, guide_trace
+
+    def start(self, key: Any, init_params: dict | None, args: tuple, kwargs: dict) -> SVIState:
+        """Return the state before the first step."""
+        key, model_key, guide_key = jax.random.split(key, 3)
+        traces = self.initial_traces(model_key, guide_key, init_params, args, kwargs)
+        raw, mutable = {}, {}
+        for trace in traces:
+            mutable.update(mutable_values(trace))
+            raw.update({n: initial_value(s) for n, s in trace.items() if s["type"] == "param"})
+        mutable = jax.tree.map(jnp.asarray, mutable)
+        return SVIState(self.optim.init(raw), mutable or None, key)
+
+    def read_params(
+        self, one: Any, args: tuple, kwargs: dict
+    ) -> tuple[tuple[ParamSite, ...], dict[str, Any]]:
+        """Describe the parameters, and give their shapes; `one` is the number 1, traced."""
+        opaque = self._replace(model=Opaque(self.model, one), guide=Opaque(self.guide, one))
+        model_key, guide_key = jax.random.split(jax.random.key(0))
+        traces = opaque.initial_traces(model_key, guide_key, None, args, kwargs)
+        sites, shapes = {}, {}
+        for trace in traces:
+            for name, site in trace.items():
+                if site["type"] == "param":
+                    sites[name] = read_param(site)
+                    shapes[name] = jax.tree.map(
+                        lambda v: jax.ShapeDtypeStruct(jnp.shape(v), jnp.result_type(v)),
+                        site["value"],
+                    )
+        return tuple(sites.values()), shapes
+
+    def params(
+        self, sites: tuple[ParamSite, ...], state: SVIState, args: tuple, kwargs: dict
+    ) -> dict[str, Any]:
+        """Return the constrained parameters of a state."""
+        raw = self.optim.get_params(state.optim_state)
+        kwargs = {**kwargs, **self.static}
+        return constrain(sites, raw, self.model, self.guide, args, kwargs)
+
+    def step(
+        self,
+        sites: tuple[ParamSite, ...],
+        state: SVIState,
+        args: tuple,
+        kwargs: dict,
+        stable: bool = False,
+        forward: bool = False,
+    ) -> tuple[SVIState, Any]:
+        """Make one step; return the new state and the loss before it."""
+        key, step_key = jax.random.split(state.rng_key)
+        kwargs = {**kwargs, **self.static}
+
+        def loss(raw: dict[str, Any]) -> tuple[Any, Any]:
+            params = constrain(sites, raw, self.model, self.guide, args, kwargs)
+            programs = (self.model, self.guide)
+            if state.mutable_state is None:
+                return self.loss.loss(step_key, params, *programs, *args, **kwargs), None
+            params.update(jax.lax.stop_gradient(state.mutable_state))
+            found = self.loss.loss_with_mutable_state(step_key, params, *programs, *args, **kwargs)
+            new = found["mutable_state"]
+            return found["loss"], state.mutable_state if new is None else new
+
+        optim = self.optim
+        advance = optim.eval_and_stable_update if stable else optim.eval_and_update
+        (value, mutable), optim_state = advance(
+            loss, state.optim_state, forward_mode_differentiation=forward
+        )
+        return SVIState(optim_state, mutable, key), value
+
+    def evaluate(
+        self, sites: tuple[ParamSite, ...], state: SVIState, args: tuple, kwargs: dict
+    ) -> Any:
+        """Return the loss that the next step will find."""
+        _, step_key = jax.random.split(state.rng_key)
+        params = self.params(sites, state, args, kwargs)
+        if state.mutable_state is not None:
+            params.update(state.mutable_state)
+        kwargs = {**kwargs, **self.static}
+        return self.loss.loss(step_key, params, self.model, self.guide, *args, **kwargs)
+
+
+class SVIProgram:
+    """A problem, compiled for arguments of one structure.
+
+    Args:
+        problem: what is optimised.
+        arguments: only their structure and static values are kept.
+        sites: the parameters.
+        shapes: the shape of each parameter.
+        watch: notices changes in what model and guide read.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        arguments: Arguments,
+        sites: tuple[ParamSite, ...],
+        shapes: dict[str, Any],
+        watch: Watch,
+    ):
+        self.problem = problem
+        self.sites = sites
+        self.shapes = shapes
+        self.watch = watch
+        self.rebuild = arguments.without_data().rebuild
+        self._compiled: dict[Any, Callable] = {}
+
+    def start(self, leaves: tuple, key: Any, init_params: dict | None) -> SVIState:
+        """Return the state before the first step."""
+        return self._jitted(self._start)(leaves, key, init_params)
+
+    def params(self, leaves: tuple, state: SVIState) -> dict[str, Any]:
+        """Return the constrained parameters of a state."""
+        return self._jitted(self._params)(leaves, state)
+
+    def evaluate(self, leaves: tuple, state: SVIState) -> Any:
+        """Return the loss that the next step will find."""
+        return self._jitted(self._evaluate)(leaves, state)
+
+    def step(
+        self, leaves: tuple, state: SVIState, stable: bool, forward: bool
+    ) -> tuple[SVIState, Any]:
+        """Make one step."""
+        return self._jitted(self._step, stable, forward)(leaves, state)
+
+    def steps(
+        self, leaves: tuple, state: SVIState, begin: int, count: int, stable: bool, forward: bool
+    ) -> tuple[SVIState, Any, Any, Any, Any]:
+        """Make up to `CHUNK` steps; stop before one whose loss or parameters are not finite.
+
+        Args:
+            leaves: the data.
+            state: where to start.
+            begin: steps made before, which decides which iterates are kept.
+            count: how many steps to make.
+            stable: pass over steps that are not finite instead.
+            forward: differentiate forwards.
+
+        Returns:
+            The state; how many steps were tried; whether all were finite; losses (CHUNK,), of which
+            as many are filled as were tried; iterates (KEPT, coordinates), a row for each block of
+            50 steps.
+        """
+        return self._jitted(self._steps, stable, forward)(leaves, state, begin, count)
+
+    def _start(self, leaves: tuple, key: Any, init_params: dict | None) -> SVIState:
+        return self.problem.start(key, init_params, *self.rebuild(leaves))
+
+    def _params(self, leaves: tuple, state: SVIState) -> dict[str, Any]:
+        return self.problem.params(self.sites, state, *self.rebuild(leaves))
+
+    def _evaluate(self, leaves: tuple, state: SVIState) -> Any:
+        return self.problem.evaluate(self.sites, state, *self.rebuild(leaves))
+
+    def _step(self, stable: bool, forward: bool, leaves: tuple, state: SVIState) -> Any:
+        args, kwargs = self.rebuild(leaves)
+        return self.problem.step(self.sites, state, args, kwargs, stable, forward)
+
+    def _steps(
+        self, stable: bool, forward: bool, leaves: tuple, state: SVIState, begin: Any, count: Any
+    ) -> Any:
+        first = self._coordinates(state)
+        losses = jnp.full((CHUNK,), jnp.nan, jnp.result_type(float))
+        kept = jnp.zeros((KEPT, len(first)), first.dtype)
+
+        def goes_on(carry: Any) -> Any:
+            tried, finite = carry[0], carry[1]
+            return finite & (tried < count)
+
+        def advance(carry: Any) -> Any:
+            tried, _, state, losses, kept = carry
+            new, loss = self._step(stable, forward, leaves, state)
+            raw = self.problem.optim.get_params(new.optim_state)
+            finite = jnp.isfinite(loss)
+            for leaf in jax.tree.leaves(raw):
+                finite &= jnp.isfinite(leaf).all()
+            finite |= stable
+            state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+            losses = losses.at[tried].set(loss.astype(losses.dtype))
+            row = (begin + tried) // THINNING - begin // THINNING
+            kept = kept.at[row].set(self._coordinates(state))
+            return tried + 1, finite, state, losses, kept
+
+        carry = (jnp.zeros((), jnp.int32), jnp.ones((), bool), state, losses, kept)
+        tried, finite, state, losses, kept = jax.lax.while_loop(goes_on, advance, carry)
+        return state, tried, finite, losses, kept
+
+    def _coordinates(self, state: SVIState) -> Any:
+        raw = self.problem.optim.get_params(state.optim_state)
+        flat = [jnp.ravel(leaf) for leaf in jax.tree.leaves(raw)]
+        joined = jnp.concatenate(flat) if flat else jnp.zeros((0,))
+        stride = -(-len(joined) // COORDINATES) or 1
+        return joined[::stride]
+
+    def _jitted(self, function: Callable, *static: bool) -> Callable:
+        key = (function.__name__, static)
+        if key not in self._compiled:
+
+            def traced(*args: Any) -> Any:
+                result = function(*static, *args)
+                # Tracing runs the user's functions, which may change what they read.
+                self.watch.excuse_run()
+                return result
+
+            options = _STEP_OPTIONS if function == self._steps else compiler_options(narrow=True)
+            on_cpu = jax.default_backend() == "cpu"
+            self._compiled[key] = jax.jit(traced, compiler_options=options if on_cpu else None)
+        return self._compiled[key]
+
+
+def _first_sample(site: dict) -> dict:
+    if site["type"] != "sample" or jnp.size(site["value"]) == 0:
+        return site
+    return {**site, "value": site["value"][0]}

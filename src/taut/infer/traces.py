@@ -1,0 +1,126 @@
+"""One run of a guide, and of the model on the guide's draw.
+
+A draw is a *trace*: NumPyro's record of every site a program visits. Gradients may flow through a
+site's value to the parameters of its distribution only where that is right, which the site's
+distribution decides:
+
+- *pathwise*: the draw is a smooth function of parameters and noise;
+- *mixture*: a mixture of such distributions. Within its component the draw is a smooth function,
+  but the choice of the component is not; the weights need a score term;
+- *score*: all else, discrete distributions included. No gradient passes the value.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from numpyro import handlers
+from numpyro.distributions import MixtureGeneral, MixtureSameFamily
+from numpyro.distributions.distribution import ExpandedDistribution, Independent
+from numpyro.primitives import Messenger
+
+from taut.infer.pairing import check_pair
+from taut.targets.abstract_run import improper_value
+
+PATHWISE, MIXTURE, SCORE = "pathwise", "mixture", "score"
+
+
+def gradient_path(fn: Any) -> str:
+    """Say how gradients pass a draw of a distribution: "pathwise", "mixture" or "score"."""
+    if fn.has_rsample:
+        return PATHWISE
+    base = mixture_of(fn)
+    if isinstance(base, MixtureGeneral):
+        parts = base.component_distributions
+    elif isinstance(base, MixtureSameFamily):
+        parts = [base.component_distribution]
+    else:
+        return SCORE
+    return MIXTURE if all(part.has_rsample for part in parts) else SCORE
+
+
+def mixture_of(fn: Any) -> Any:
+    """Return the distribution inside those that only repeat it or regroup its axes."""
+    while isinstance(fn, (ExpandedDistribution, Independent)):
+        fn = fn.base_dist
+    return fn
+
+
+class _GradientPaths(Messenger):
+    """Holds the gradient back at the values of sites that are not smooth in their parameters."""
+
+    def postprocess_message(self, msg: dict) -> None:
+        if is_latent(msg) and gradient_path(msg["fn"]) == SCORE:
+            msg["value"] = jax.lax.stop_gradient(msg["value"])
+            # What was kept of the sampling would carry the gradient past the stop.
+            msg["intermediates"] = []
+
+
+def is_latent(site: dict) -> bool:
+    """Whether a message is a sample site without data."""
+    return site["type"] == "sample" and not site["is_observed"]
+
+
+def run_guide(guide: Callable, key: Any, params: dict, args: tuple, kwargs: dict) -> dict:
+    """Draw from a guide: its trace with these parameters."""
+    program = handlers.substitute(handlers.seed(guide, rng_seed=key), data=params)
+    with _GradientPaths():
+        return handlers.trace(program).get_trace(*args, **kwargs)
+
+
+def run_model(
+    model: Callable, key: Any, guide_trace: dict, params: dict, args: tuple, kwargs: dict
+) -> dict:
+    """Run a model on a guide's draw: its trace, checked against the guide's.
+
+    Raises:
+        InputError: a latent of the model that the guide does not draw, or of another shape.
+    """
+    replayed = handlers.replay(handlers.seed(model, rng_seed=key), trace=OrderedDict(guide_trace))
+    # An improper site that the guide forgot must get as far as the check that says so.
+    whole = handlers.substitute(replayed, substitute_fn=improper_value)
+    program = handlers.substitute(whole, data=params)
+    recorder = handlers.trace(program)
+    try:
+        trace = recorder.get_trace(*args, **kwargs)
+    except Exception:
+        # A wrong shape from the guide may have broken the model further on: say that instead.
+        check_pair(recorder.trace, guide_trace, complete=False)
+        raise
+    check_pair(trace, guide_trace)
+    return trace
+
+
+def draw_pair(
+    key: Any, params: dict, model: Callable, guide: Callable, args: tuple, kwargs: dict
+) -> tuple[dict, dict, dict]:
+    """Draw from a guide and run the model on it.
+
+    Returns:
+        The model's trace, the guide's, and the new values of mutable sites.
+    """
+    model_key, guide_key = jax.random.split(key)
+    guide_trace = run_guide(guide, guide_key, params, args, kwargs)
+    mutable = mutable_values(guide_trace)
+    params = {**params, **mutable}
+    model_trace = run_model(model, model_key, guide_trace, params, args, kwargs)
+    return model_trace, guide_trace, {**mutable, **mutable_values(model_trace)}
+
+
+def mutable_values(trace: dict) -> dict:
+    """Return what a run left at its `numpyro.mutable` sites."""
+    return {n: site["value"] for n, site in trace.items() if site["type"] == "mutable"}
+
+
+def unscaled_log_prob(site: dict) -> Any:
+    """Log probability of a site's value as it was drawn, whatever weight its plate gives it."""
+    if site["intermediates"]:
+        return site["fn"].log_prob(site["value"], site["intermediates"])
+    return site["fn"].log_prob(site["value"])
+
+
+def total_log_prob(log_prob: Any) -> Any:
+    """Sum a site's log probabilities, at least in floating point."""
+    return jnp.sum(jnp.asarray(log_prob, dtype=jnp.result_type(log_prob, jnp.float32)))

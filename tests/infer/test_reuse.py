@@ -1,0 +1,86 @@
+"""New data of the same shapes trace and compile nothing."""
+
+import jax
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+from taut.infer import SVI, Predictive, Trace_ELBO, optim
+from taut.infer.structure_key import structure_key
+
+CALLS = {"model": 0, "guide": 0}
+DATA = np.linspace(-1.0, 2.0, 7, dtype=np.float32)
+
+
+def counted_model(y):
+    CALLS["model"] += 1
+    mu = numpyro.sample("mu", dist.Normal(0.0, 2.0))
+    with numpyro.plate("rows", 7):
+        numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+
+def counted_guide(y):
+    CALLS["guide"] += 1
+    numpyro.sample("mu", dist.Normal(numpyro.param("loc", 0.0), numpyro.param("scale", 0.4)))
+
+
+def _fit(y, steps=1100):
+    # Everything is made anew, as in a notebook cell that is run again.
+    svi = SVI(counted_model, counted_guide, optim.Adam(0.02), Trace_ELBO(num_particles=2))
+    return svi.run(jax.random.key(0), steps, y, progress_bar=False)
+
+
+def test_a_second_run_on_new_data_traces_and_compiles_nothing(compilations):
+    first = _fit(DATA)
+    calls = dict(CALLS)
+    with compilations() as compiled:
+        second = _fit(DATA + 1.0, steps=1234)
+    assert compiled == [0]
+    assert calls == CALLS
+    assert len(second.losses) == 1234
+    assert second.params["loc"] > first.params["loc"] + 0.5
+
+
+def test_predictions_for_new_data_and_params_trace_and_compile_nothing(compilations):
+    samples = {"mu": np.zeros(30, np.float32)}
+    Predictive(counted_model, samples)(jax.random.key(0), None)
+    calls = dict(CALLS)
+    with compilations() as compiled:
+        drawn = Predictive(counted_model, {"mu": samples["mu"] + 50.0})(jax.random.key(1), None)
+    assert compiled == [0]
+    assert calls == CALLS
+    assert drawn["y"].min() > 40.0
+
+
+def test_a_changed_global_is_noticed():
+    def model(y):
+        numpyro.sample("mu", dist.Normal(PLACE["at"], 1.0))
+
+    def run():
+        svi = SVI(model, counted_guide, optim.Adam(0.02), Trace_ELBO())
+        return svi.run(jax.random.key(0), 5, DATA, progress_bar=False).losses
+
+    before = run()
+    PLACE["at"] = 5.0
+    assert not np.array_equal(before, run())
+
+
+PLACE = {"at": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (lambda: optim.Adam(1e-3), lambda: optim.Adam(1e-3), True),
+        (lambda: optim.Adam(1e-3), lambda: optim.Adam(2e-3), False),
+        (lambda: optim.Adam(1e-3), lambda: optim.Adam(1e-3, b1=0.5), False),
+        (lambda: optim.Adam(1e-3), lambda: optim.Adagrad(1e-3), False),
+        (lambda: optim.ClippedAdam(1e-3), lambda: optim.ClippedAdam(1e-3, clip_norm=1.0), False),
+        (lambda: optim.Adam(lambda i: 1e-3), lambda: optim.Adam(lambda i: 2e-3), False),
+        (lambda: Trace_ELBO(), lambda: Trace_ELBO(), True),
+        (lambda: Trace_ELBO(2), lambda: Trace_ELBO(3), False),
+    ],
+)
+def test_optimisers_and_objectives_are_the_same_if_they_compute_the_same(one, other, same):
+    assert (structure_key(one()) == structure_key(other())) is same

@@ -1,0 +1,279 @@
+"""`SVI` as NumPyro programs use it: results, state, params, failures."""
+
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import numpyro.infer
+import pytest
+from numpyro.distributions import constraints
+
+import taut
+from taut.infer import SVI, Trace_ELBO, optim
+
+COIN = np.array([1.0] * 12 + [0.0] * 8, np.float32)
+
+
+def coin(data):
+    p = numpyro.sample("p", dist.Normal(0.0, 1.5))
+    with numpyro.plate("tosses", len(data)):
+        numpyro.sample("toss", dist.Bernoulli(logits=p), obs=data)
+
+
+def coin_guide(data):
+    loc = numpyro.param("loc", 0.0)
+    scale = numpyro.param("scale", 0.3, constraint=constraints.positive)
+    numpyro.sample("p", dist.Normal(loc, scale))
+
+
+ADAM = optim.Adam(0.01)
+KEY = jax.random.key(1)
+
+
+@pytest.fixture(scope="module")
+def svi():
+    return SVI(coin, coin_guide, ADAM, Trace_ELBO())
+
+
+@pytest.fixture(scope="module")
+def reference():
+    svi = numpyro.infer.SVI(coin, coin_guide, ADAM, numpyro.infer.Trace_ELBO())
+    return svi.run(KEY, 300, COIN, progress_bar=False)
+
+
+def _run(svi, steps, *args, **options):
+    return svi.run(KEY, steps, *args, progress_bar=False, **options)
+
+
+def test_the_same_key_gives_numpyros_losses_and_params(svi, reference, same_to_rounding):
+    result = _run(svi, 300, COIN)
+    params, _, losses = result
+    assert result._fields == ("params", "state", "losses")
+    # Roundings of 300 steps add up.
+    same_to_rounding(losses[:100], reference.losses[:100], np.float32)
+    same_to_rounding(losses, reference.losses, np.float32, condition=10)
+    for name, value in reference.params.items():
+        same_to_rounding(params[name], value, np.float32, condition=10)
+
+
+def test_chunks_change_no_bit(svi):
+    whole = _run(svi, 230, COIN)
+    first = _run(svi, 97, COIN)
+    rest = svi.run(jax.random.key(99), 133, COIN, progress_bar=False, init_state=first.state)
+    state = svi.init(KEY, COIN)
+    single = []
+    for _ in range(5):
+        state, loss = svi.update(state, COIN)
+        single.append(loss)
+    assert np.array_equal(np.concatenate([first.losses, rest.losses]), whole.losses)
+    assert jax.tree.all(jax.tree.map(np.array_equal, rest.params, whole.params))
+    assert jax.random.key_data(rest.state.rng_key).tolist() == (
+        jax.random.key_data(whole.state.rng_key).tolist()
+    )
+    # A loop of one program and a program of one step may round differently.
+    assert np.allclose(single, whole.losses[:5], rtol=1e-6)
+
+
+def test_evaluate_is_the_loss_of_the_next_step(svi, same_to_rounding):
+    state = svi.init(KEY, COIN)
+    expected = svi.evaluate(state, COIN)
+    _, loss = svi.update(state, COIN)
+    same_to_rounding(expected, loss, np.float32)
+
+
+def test_it_works_inside_jit_and_vmap(svi, same_to_rounding):
+    state = svi.init(KEY, COIN)
+    stepped, loss = jax.jit(svi.update)(state, COIN)
+    _, expected = svi.update(state, COIN)
+    same_to_rounding(loss, expected, np.float32)
+    inside = jax.jit(svi.get_params)(stepped)
+    outside = svi.get_params(stepped)
+    same_to_rounding(inside["scale"], outside["scale"], np.float32)
+
+    keys = jax.random.split(KEY, 3)
+    many = jax.vmap(lambda k: svi.run(k, 20, COIN, progress_bar=False))(keys)
+    assert many.losses.shape == (3, 20)
+    assert many.verdict is None
+    alone = svi.run(keys[2], 20, COIN, progress_bar=False)
+    same_to_rounding(many.losses[2], alone.losses, np.float32)
+
+
+def test_init_params_are_where_it_starts(svi, same_to_rounding):
+    state = svi.init(KEY, COIN, init_params={"scale": 0.7})
+    found = svi.get_params(state)
+    same_to_rounding(found["scale"], 0.7, np.float32)
+    assert float(found["loc"]) == 0.0
+
+
+def test_wrong_init_params_are_errors_all_at_once(svi):
+    with pytest.raises(taut.InputError) as caught:
+        _run(svi, 5, COIN, init_params={"scal": 1.0, "loc": np.zeros(2)})
+    text = str(caught.value)
+    assert "did you mean 'scale'" in text
+    assert "'loc'] has shape (2,)" in text
+
+
+def test_wrong_options_are_errors(svi):
+    with pytest.raises(taut.InputError, match="num_steps must be a positive"):
+        _run(svi, 0, COIN)
+    with pytest.raises(taut.InputError, match='stop must be "auto"'):
+        _run(svi, 5, COIN, stop="yes")
+    with pytest.raises(taut.InputError, match="the optimiser is a float"):
+        SVI(coin, coin_guide, 0.1, Trace_ELBO())
+    fresh = SVI(coin, coin_guide, ADAM, Trace_ELBO())
+    with pytest.raises(taut.InputError, match="call init, run or update"):
+        fresh.get_params(svi.init(KEY, COIN))
+
+
+def test_a_misspelt_site_of_the_guide_is_an_error():
+    def guide(data):
+        numpyro.sample("q", dist.Normal(numpyro.param("loc", 0.0), 1.0))
+
+    def model(data):
+        numpyro.sample("p_", dist.Normal(0.0, 1.0))
+        numpyro.sample("other", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(taut.InputError, match=r"draws no site 'p_'.*\n.*'other'"):
+        _run(SVI(model, guide, ADAM, Trace_ELBO()), 5, COIN)
+
+
+def test_shapes_that_differ_are_an_error():
+    def guide(data):
+        numpyro.sample("p", dist.Normal(jnp.zeros(4), 1.0))
+
+    with pytest.raises(taut.InputError, match=r"the guide draws the shape \(4,\)"):
+        _run(SVI(coin, guide, ADAM, Trace_ELBO()), 5, COIN)
+
+
+def test_a_constraint_follows_the_param_it_depends_on(same_to_rounding):
+    def model():
+        numpyro.sample("x", dist.Normal(3.0, 1.0))
+        numpyro.sample("y", dist.Normal(8.0, 1.0))
+
+    def guide():
+        top = numpyro.param("top", 1.0)
+        low = numpyro.param("low", 0.5, constraint=constraints.less_than(top))
+        numpyro.sample("x", dist.Normal(top, 1.0))
+        numpyro.sample("y", dist.Normal(low, 1.0))
+
+    svi = SVI(model, guide, optim.Adam(0.05), Trace_ELBO(num_particles=4))
+    result = _run(svi, 3000)
+    # Beside the bound, the best is top = low = 5.5: the bound moves from 1 to there.
+    assert result.params["low"] < result.params["top"]
+    same_to_rounding(svi.get_params(result.state)["low"], result.params["low"], np.float32)
+    assert abs(float(result.params["top"]) - 5.5) < 0.3  # the steps' own noise is 0.1
+    assert float(result.params["low"]) > 4.5
+
+
+def broken_guide(data):
+    scale = 0.5 - 0.02 * numpyro.param("drift", 0.0)
+    numpyro.sample("p", dist.Normal(numpyro.param("loc", 0.0), scale))
+
+
+def broken(data):
+    p = numpyro.sample("p", dist.Normal(0.0, 1.0))
+    drift = numpyro.param("drift", 0.0)
+    numpyro.factor("push", 50.0 * drift)
+    numpyro.factor("data", -((p - 1.0) ** 2))
+
+
+def test_a_step_that_is_not_finite_stops_and_says_why():
+    result = _run(SVI(broken, broken_guide, optim.Adam(0.1), Trace_ELBO()), 2000, COIN)
+    assert result.verdict.reason == "non-finite"
+    assert "'p'" in result.verdict.message
+    assert "scale -0." in result.verdict.message
+    assert len(result.losses) < 2000
+    assert np.isfinite(result.losses[:-1]).all()
+    assert not np.isfinite(result.losses[-1])
+    assert all(np.isfinite(v) for v in result.params.values())
+
+
+def test_stable_update_goes_on_and_counts_what_it_passed_over():
+    svi = SVI(broken, broken_guide, optim.Adam(0.1), Trace_ELBO())
+    result = _run(svi, 1200, COIN, stable_update=True)
+    skipped = int(np.isnan(result.losses).sum())
+    assert len(result.losses) == 1200
+    assert f"{skipped:,} steps were passed over" in result.verdict.message
+    assert all(np.isfinite(v) for v in result.params.values())
+
+
+def test_mutable_state_is_carried():
+    def model(data):
+        seen = numpyro.primitives.mutable("seen", {"calls": 0})
+        seen["calls"] = seen["calls"] + 1
+        coin(data)
+
+    svi = SVI(model, coin_guide, ADAM, Trace_ELBO())
+    result = _run(svi, 10, COIN)
+    # One call at the start, one in each step.
+    assert int(result.state.mutable_state["seen"]["calls"]) == 11
+
+
+def test_arguments_that_must_be_concrete_are_found():
+    def model(index, y):
+        groups = len(np.unique(index))
+        with numpyro.plate("groups", groups):
+            theta = numpyro.sample("theta", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(theta[index], 1.0), obs=y)
+
+    def guide(index, y):
+        loc = numpyro.param("loc", jnp.zeros(len(np.unique(index))))
+        with numpyro.plate("groups", len(loc)):
+            numpyro.sample("theta", dist.Normal(loc, 0.5))
+
+    index, y = np.array([0, 0, 1, 2]), np.zeros(4)
+    result = _run(SVI(model, guide, ADAM, Trace_ELBO()), 20, index, y)
+    assert result.params["loc"].shape == (3,)
+
+
+def test_states_and_results_survive_pickling(svi):
+    result = _run(svi, 50, COIN)
+    again = pickle.loads(pickle.dumps(result))
+    assert again.verdict.message == result.verdict.message
+    fresh = SVI(coin, coin_guide, ADAM, Trace_ELBO())
+    more = fresh.run(KEY, 10, COIN, progress_bar=False, init_state=again.state)
+    expected = _run(svi, 10, COIN, init_state=result.state)
+    assert np.array_equal(more.losses, expected.losses)
+
+
+def test_ctrl_c_returns_what_was_reached(svi, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("taut.loop.progress.Progress.update", interrupt)
+    result = _run(svi, 500, COIN)
+    assert result.verdict.reason == "interrupted"
+    assert 0 < len(result.losses) < 500
+    assert np.isfinite(result.params["loc"])
+
+
+def test_the_progress_line_says_how_far_it_is(svi, monkeypatch):
+    shown = []
+
+    class Line:
+        def __init__(self, enabled):
+            assert enabled
+
+        def update(self, phase, **numbers):
+            shown.append(phase)
+
+        def finish(self, phase, **numbers):
+            shown.append(phase)
+
+    monkeypatch.setattr("taut.infer.svi.Progress", Line)
+    svi.run(KEY, 20, COIN)
+    assert shown == ["step 10 of 20", "step 20 of 20", "20 steps, not settled"]
+
+
+def test_auto_stops_when_settled_and_only_then(svi):
+    started_at_the_end = {"loc": 0.36, "scale": 0.43}
+    stopped = _run(svi, 50_000, COIN, stop="auto", init_params=started_at_the_end)
+    assert stopped.verdict.reason == "converged"
+    assert 1000 <= len(stopped.losses) < 50_000
+    slow = SVI(coin, coin_guide, optim.Adam(1e-4), Trace_ELBO())
+    moving = _run(slow, 2000, COIN, init_params={"loc": -2.0})
+    assert not moving.verdict.converged
+    assert moving.verdict.reason == "steps"
