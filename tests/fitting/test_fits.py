@@ -1,5 +1,7 @@
 """Whole fits: right in either precision, the same for the same seed, of the guide asked for."""
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ import taut
 SEEDS = (0, 1, 2)
 GUIDES = ("auto", "full-rank", "mean-field", "low-rank")
 LATENTS = ("a", "b[0]", "b[1]")
+SHARED = pathlib.Path(__file__).parents[1] / "conftest.py"
 
 
 def _fit(regression, **options):
@@ -63,8 +66,12 @@ def test_the_same_seed_gives_the_same_bits_and_another_gives_others(guide, fits,
 def test_another_process_gives_the_same_bits(regression_fit, run_python):
     # Hashes of strings differ from process to process, and so does the order of sets.
     code = (
-        "import conftest, numpy as np, taut\n"
-        "regression = conftest.regression.__wrapped__()\n"
+        "import importlib.util, sys, taut\n"
+        f"spec = importlib.util.spec_from_file_location('shared', {str(SHARED)!r})\n"
+        "shared = importlib.util.module_from_spec(spec)\n"
+        "sys.modules['shared'] = shared\n"
+        "spec.loader.exec_module(shared)\n"
+        "regression = shared.regression.__wrapped__()\n"
         "fit = taut.fit(regression.model, regression.x, y=regression.y, progress=False)\n"
         "print(fit.gradients, *(float(v).hex() for v in fit.sample(5)['a']))"
     )
