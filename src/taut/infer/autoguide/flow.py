@@ -1,0 +1,48 @@
+"""What the guides made of normalising flows share."""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from numpyro.distributions.transforms import PermuteTransform, Transform
+
+from taut._core.errors import InputError
+from taut.infer.autoguide.continuous import AutoContinuous
+from taut.infer.autoguide.param import param
+
+
+class AutoFlow(AutoContinuous):
+    """A guide that carries standard normal noise through flows, the order reversed between them.
+
+    Its params are `auto_arn__0$params` and so on, one pytree for each flow. Draws carry their
+    density; that of other points is found by inverting the flows.
+    """
+
+    num_flows: int
+
+    @abc.abstractmethod
+    def _network(self, dim: int, flow: int) -> Any:
+        """Return the network of a flow."""
+
+    @abc.abstractmethod
+    def _transform(self, network: Any, params: Any) -> Transform:
+        """Return a flow with this network and these params."""
+
+    def _posterior(self, dim: int, start: Callable | None) -> dist.TransformedDistribution:
+        if dim == 1:
+            raise InputError(
+                f"{type(self).__name__} needs at least two latent coordinates, and the model has "
+                "one; use AutoDiagonalNormal"
+            )
+        flows: list[Transform] = []
+        for i in range(self.num_flows):
+            if i > 0:
+                flows.append(PermuteTransform(jnp.arange(dim)[::-1]))
+            network = self._network(dim, i)
+            flows.append(self._transform(network, param(self._name(i), network.start)))
+        return dist.TransformedDistribution(dist.Normal(jnp.zeros(dim), 1).to_event(1), flows)
+
+    def _name(self, flow: int) -> str:
+        return f"{self.prefix}_arn__{flow}$params"
