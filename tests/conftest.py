@@ -30,8 +30,6 @@ ROUNDING = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 2e-12}
 
 STANDARD_ERRORS = 5.0
 
-SEEDS = tuple(range(11))
-
 _COMPILED: list[str] = []
 
 

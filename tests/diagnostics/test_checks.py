@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from batches import covariance, gaussian, positive
-from conftest import SEEDS
+from seeds import SEEDS
 
 from taut.diagnostics.checks import TOO_EXPENSIVE, WEIGHED_DRAWS, choose_schedule, run_checks
 from taut.diagnostics.walk import FULL, THIN

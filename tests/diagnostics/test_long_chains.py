@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from batches import covariance, gaussian, mixture
-from conftest import SEEDS
+from seeds import SEEDS
 
 from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, ShortHmc
 from taut.diagnostics.walk import FULL, groups_of
 from taut.guides.full_rank import FullRankNormal
-from taut.guides.mixture import MixtureNormal
+from taut.guides.mixture_normal import MixtureNormal
 
 DIM = 4
 

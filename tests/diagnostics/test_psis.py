@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from arviz_stats.base import array_stats
-from conftest import SEEDS
+from seeds import SEEDS
 
 from taut.diagnostics.psis import heavy_tails, importance_weights, scalar_k_hat, smooth
 
@@ -110,3 +110,8 @@ def test_heavy_tails_are_named_and_others_are_not(seed):
     found = heavy_tails(list(columns), np.column_stack(list(columns.values())))
     assert set(found) == {"cauchy", "pareto"}
     assert all(shape > 0.5 for shape in found.values())
+
+
+def test_a_constant_has_the_shape_of_the_weights():
+    log_weights = smooth(np.random.default_rng(0).normal(size=1000))[0]
+    assert scalar_k_hat(np.ones(1000), log_weights) == smooth(log_weights)[1]

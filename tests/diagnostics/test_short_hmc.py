@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from batches import covariance, gaussian, positive
-from conftest import SEEDS
+from seeds import SEEDS
 
 from taut.diagnostics.short_hmc import ShortHmc, continue_chains
 from taut.diagnostics.walk import FULL, THIN

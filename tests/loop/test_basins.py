@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from batches import covariance, gaussian, mixture
-from conftest import SEEDS
+from seeds import SEEDS
 
 from taut.guides.full_rank import FullRankNormal
 from taut.loop.basins import MOST_BASINS, apart, separated, settle_basins

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from batches import covariance, gaussian, mixture
-from conftest import SEEDS
+from seeds import SEEDS
 
 from taut.loop.gaussian import FAMILIES, GaussianSearch
 from taut.loop.monitor import Monitor, OutOfTime

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from batches import covariance, gaussian, log_gamma, positive
-from conftest import SEEDS
+from seeds import SEEDS
 
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mean_field import MeanFieldNormal

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from batches import covariance, gaussian, positive
-from conftest import SEEDS
+from seeds import SEEDS
 
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.progress import Progress

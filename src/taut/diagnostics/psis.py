@@ -108,10 +108,12 @@ def scalar_k_hat(
     values: Float[np.ndarray, " draws"], log_weights: Float[np.ndarray, " draws"]
 ) -> float:
     """Return the Pareto shape for the mean of one quantity: the heaviest tail of value * weight."""
+    shape = smooth(log_weights)[1]
     spread = np.abs(values - values.mean())
+    if not spread.any():  # a constant: its mean needs no weights
+        return shape
     with np.errstate(divide="ignore"):
-        shapes = [smooth(log_weights)[1], smooth(log_weights + np.log(spread))[1]]
-    return max(shapes)
+        return max(shape, smooth(log_weights + np.log(spread))[1])
 
 
 def heavy_tails(

@@ -15,6 +15,7 @@ _GUIDES = {
     "full-rank": "full-rank Gaussian",
     "mean-field": "mean-field Gaussian",
     "low-rank": "low-rank Gaussian",
+    "mixture": "mixture of Gaussians",
 }
 
 

@@ -9,8 +9,11 @@ import numpy as np
 from jaxtyping import Float
 
 from taut._core.errors import InputError, UntrustedError, did_you_mean
+from taut.mcmc.nuts import nuts
 from taut.posterior.draws import Draws
+from taut.posterior.pool import Pool
 from taut.predictive.calls import check_numbers, model_of
+from taut.report.comparison import Comparison, compare
 from taut.report.html import to_html
 from taut.report.names import scalar_names
 from taut.report.plots import Plots
@@ -74,6 +77,11 @@ class Fit(Account):
     def pool(self) -> Mapping[str, np.ndarray]:
         """All stored draws by name, each with a leading axis of draws."""
         return self._record.pool.values
+
+    @property
+    def latent_pool(self) -> Pool:
+        """All stored draws with their latent vectors, such as `taut.nuts(..., start=fit)` takes."""
+        return self._record.pool
 
     def sample(
         self, n: int = 4000, seed: int = 0, corrected: bool = True
@@ -270,6 +278,41 @@ class Fit(Account):
         from taut.results.tree import make_tree
 
         return make_tree(self._record, self._target, dims, coords, groups)
+
+    def compare_nuts(
+        self,
+        budget: float | None = None,
+        draws: int = 1000,
+        chains: int = 4,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> Comparison:
+        """Run NUTS from this fit and hold the fit against it.
+
+        Args:
+            budget: seconds after which NUTS stops drawing; None for no limit.
+            draws: how many draws of each chain.
+            chains: how many chains.
+            seed: decides every random number of the chains.
+            progress: show a progress line on standard error.
+
+        Returns:
+            The comparison, with the NUTS run as `comparison.entries["nuts"]`.
+
+        Raises:
+            InputError: for a fit loaded without its model.
+        """
+        target = self._require_target("compare_nuts()")
+        run = nuts(
+            target,
+            start=self,
+            draws=draws,
+            chains=chains,
+            seed=seed,
+            budget=budget,
+            progress=progress,
+        )
+        return compare({"fit": self, "nuts": run}, reference="nuts")
 
     def save(self, path: str | PathLike) -> None:
         """Write the fit to one .npz file of arrays and JSON, without pickle; see `taut.load`."""

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-from conftest import SEEDS
+from seeds import SEEDS
 
-from taut.guides.mixture import MixtureNormal
+from taut.guides.mixture_normal import MixtureNormal
 
 DIM = 3
 

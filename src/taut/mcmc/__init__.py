@@ -1,0 +1,1 @@
+"""NumPyro's NUTS on a target, for comparison."""
