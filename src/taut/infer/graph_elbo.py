@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from numpyro import handlers
 
-from taut.infer.dependence import dependence
+from taut._core.dependence import dependence
 from taut.infer.elbo import AverageELBO, Particle
 from taut.infer.score import scores
 from taut.infer.trace_elbo import assemble, difference, guide_log_probs, log_probs
@@ -56,8 +56,7 @@ class TraceGraph_ELBO(AverageELBO):
             replayed = run_model(model, model_key, drawn, params, args, kwargs)
             return {**_named("guide ", drawn), **_named("model ", replayed)}
 
-        upstream = dependence(terms, {name: guide_trace[name]["value"] for name in score})
-        upstream = _through_draws(upstream, list(score))
+        upstream = _upstream(terms, {name: guide_trace[name]["value"] for name in score})
         cost: dict[str, Any] = defaultdict(lambda: jnp.zeros(()))
         for label, sign, trace in (("guide ", -1.0, guide_trace), ("model ", 1.0, model_trace)):
             for name, site in trace.items():
@@ -74,16 +73,19 @@ def _named(label: str, trace: dict) -> dict[str, Any]:
     return {label + n: site_log_prob(s) for n, s in sites if s["type"] == "sample"}
 
 
-def _through_draws(upstream: dict[str, frozenset[str]], sites: list[str]) -> dict:
-    """Add what reaches a term by way of another site's draw."""
-    reach = {name: set(upstream["guide " + name]) for name in sites}
+def _upstream(terms: Callable[[dict], dict], values: dict) -> dict[str, frozenset[str]]:
+    """Say which of the draws each term depends on, directly or by way of another of them."""
+    closed, shapes = jax.make_jaxpr(terms, return_shape=True)(values)
+    sites = sorted(values)  # the order in which JAX flattens a dict
+    found = [frozenset(sites[i] for i in inputs) for inputs in dependence(closed)]
+    direct = dict(zip(sorted(shapes), found, strict=True))
+    reach = {name: direct["guide " + name] for name in sites}
     for middle in sites:
         for name in sites:
             if middle in reach[name]:
                 reach[name] |= reach[middle]
     return {
-        term: frozenset().union(direct, *(reach[name] for name in direct))
-        for term, direct in upstream.items()
+        term: inputs.union(*(reach[name] for name in inputs)) for term, inputs in direct.items()
     }
 
 

@@ -60,6 +60,8 @@ def settled(
             False, f"too few steps to tell: {steps:,} were made, {FEWEST_STEPS:,} are needed"
         )
     fall, error = _fall(losses[steps // 2 :])
+    if not math.isfinite(error):
+        return Settled(False, "too few of the last half of the steps were finite to tell")
     if fall + SURE * error < NEGLIGIBLE:
         return Settled(True, f"the loss fell by less than {NEGLIGIBLE} over the last half of steps")
     if fall > max(SURE * error, NEGLIGIBLE):
