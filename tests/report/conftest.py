@@ -60,6 +60,8 @@ class FakeFit:
         }
     )
     gradients: int = 3264
+    seed: int = 3
+    versions: dict[str, str] = dataclasses.field(default_factory=lambda: {"taut": "0.1.0"})
     k_hat: float = 0.61
     shapes: dict[str, float] = dataclasses.field(
         default_factory=lambda: {"theta": 0.31, "b_perp": 0.66, "sigma_outlier": 1.2}

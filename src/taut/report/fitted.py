@@ -164,6 +164,16 @@ class Fitted(Protocol):
         ...
 
     @property
+    def seed(self) -> int:
+        """The seed of the fit."""
+        ...
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the libraries that were used, by name."""
+        ...
+
+    @property
     def k_hat(self) -> float:
         """Pareto k-hat of the importance weights; NaN if unknown."""
         ...

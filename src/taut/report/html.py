@@ -15,7 +15,7 @@ from taut.report.story import tell, time_words
 
 _ROWS = 24
 # Okabe-Ito, darkened where needed to give white or black text a contrast above 4.5.
-_BADGES = {
+BADGES = {
     "trusted": ("#00664b", "#ffffff"),
     "usable": ("#e69f00", "#000000"),
     "not trusted": ("#a33f00", "#ffffff"),
@@ -29,7 +29,7 @@ _RULE = "border-left:3px solid currentColor;padding-left:0.8em;color:inherit;max
 def to_html(fit: Fitted) -> str:
     """Return what a notebook shows for a fit."""
     story = tell(fit)
-    background, ink = _BADGES.get(fit.trust, _BADGES["not trusted"])
+    background, ink = BADGES.get(fit.trust, BADGES["not trusted"])
     parts = [
         f"<div><b>Taut fit</b>: {escape(guide_words(fit))}<span style='{_BADGE};"
         f"background:{background};color:{ink}'>{escape(fit.trust)}</span></div>",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from taut._core.errors import InputError
+from taut.report.affordable import affordable_draws
 from taut.report.fitted import Fitted, guide_words
 from taut.report.names import scalar_columns
 from taut.report.numbers import format_short, format_to_uncertainty
@@ -63,7 +64,7 @@ def _prior_columns(fit: Fitted, wanted: bool | None) -> dict[str, np.ndarray]:
     if wanted is False:
         return {}
     try:
-        draws = fit.prior(_PRIOR_DRAWS)
+        draws = fit.prior(affordable_draws(fit, _PRIOR_DRAWS))
     except InputError:
         if wanted:
             raise

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from taut._core.errors import InputError
+from taut.report.affordable import affordable_draws
 from taut.report.fitted import Fitted, guide_words
 from taut.report.names import unknown_name
 from taut.report.plot_style import (
@@ -37,7 +38,7 @@ _MOST_LEVELS = 30
 def draw_predictive(fit: Fitted, names: str | Sequence[str] | None, against: Any | None) -> Any:
     """Draw the predictive check; see `Plots.predictive`."""
     observed, remarks = _choose(fit, names)
-    made = fit.predict(draws=_DRAWS)
+    made = fit.predict(draws=affordable_draws(fit, _DRAWS))
     undrawn = [name for name in observed if name not in made]
     if undrawn:
         raise InputError(f"the model does not draw {', '.join(undrawn)} in this call")
@@ -58,7 +59,8 @@ def draw_predictive(fit: Fitted, names: str | Sequence[str] | None, against: Any
         put_title(figure, title)
         grid = figure.subplots(len(observed), 2, squeeze=False, width_ratios=(2, 3))
         for (whole, single), (name, data) in zip(grid, observed.items(), strict=True):
-            replicates = np.asarray(made[name], np.float64).reshape(_DRAWS, -1)
+            replicates = np.asarray(made[name], np.float64)
+            replicates = replicates.reshape(len(replicates), -1)
             values = np.asarray(data, np.float64).ravel()
             kept = np.isfinite(values) & np.isfinite(replicates).all(axis=0)
             where = np.arange(len(values)) if places is None else places

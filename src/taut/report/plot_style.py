@@ -57,6 +57,11 @@ def default_look() -> Iterator[None]:
         yield
 
 
+def figure_settings(settings: dict[str, Any]) -> contextlib.AbstractContextManager:
+    """Return a context with some of Matplotlib's settings changed."""
+    return _matplotlib().rc_context(settings)
+
+
 def new_figure(
     across: float, up: float, layout: Literal["constrained"] | None = "constrained"
 ) -> Any:

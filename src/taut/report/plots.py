@@ -122,7 +122,7 @@ class Plots:
     def predictive(
         self, names: str | Sequence[str] | None = None, against: Any | None = None
     ) -> Any:
-        """Hold the data against a thousand replicates of them, drawn from the fitted model.
+        """Hold the data against replicates, a thousand unless there are very many data.
 
         Args:
             names: observed sites; without it, the first four.

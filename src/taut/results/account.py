@@ -84,6 +84,11 @@ class Account(abc.ABC):
         return self._record.seed
 
     @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the libraries that the fit was made with."""
+        return self._record.versions
+
+    @property
     def elbo(self) -> tuple[float, float]:
         """The evidence lower bound in nats from fresh draws, and its standard error."""
         weights = self._record.weights

@@ -4,12 +4,10 @@ The file is written under a temporary name and renamed, so it is whole or absent
 container carries a checksum of every array.
 """
 
-import contextlib
 import dataclasses
 import io
 import json
 import os
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from taut._core.errors import InputError
+from taut._core.whole_file import write_whole
 from taut.diagnostics.finding import Finding
 from taut.diagnostics.psis import Weights
 from taut.guides.full_rank import FullRankNormal
@@ -140,19 +139,7 @@ def _get(arrays: dict[str, np.ndarray], group: str) -> dict[str, Any]:
 def _write(arrays: dict[str, np.ndarray], path: Path) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(buffer.getbuffer())
-        # mkstemp makes files private; give the result the usual permissions.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    write_whole(path, buffer.getvalue())
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:

@@ -3,12 +3,14 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from taut._core.errors import InputError, UntrustedError, did_you_mean
+from taut._core.whole_file import write_whole
 from taut.mcmc.nuts import nuts
 from taut.posterior.draws import Draws
 from taut.posterior.pool import Pool
@@ -248,8 +250,24 @@ class Fit(Account):
 
     @functools.cached_property
     def plot(self) -> Plots:
-        """Plots: `plot.loss()`, `plot.corner()`, `plot.marginals()`; each returns its figure."""
+        """Plots: loss, corner, marginals, pairs, k_hat, predictive; each returns its figure."""
         return Plots(self)
+
+    def report(self, path: str | PathLike, title: str = "Taut fit") -> Path:
+        """Write one HTML file with everything there is to say, to read, print or send.
+
+        The file needs no network and no other file, and is smaller than 3 MB.
+
+        Args:
+            path: the file to write, such as "fit.html".
+            title: the title of the page.
+
+        Returns:
+            The path.
+        """
+        from taut.report.page import to_page
+
+        return write_whole(Path(path), to_page(self, title).encode("utf-8"))
 
     def to_arviz(
         self,
