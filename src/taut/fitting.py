@@ -18,7 +18,7 @@ from taut._core.threads import single_blas_thread
 from taut.diagnostics.checks import run_checks
 from taut.diagnostics.psis import heavy_tails
 from taut.diagnostics.trust import Solutions, judge
-from taut.guides.mixture import MixtureNormal
+from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.gaussian import GUIDE_NAMES, GaussianSearch
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.progress import Progress
@@ -277,9 +277,14 @@ class _Run:
         """Run the trust checks on the fitted guide and choose the draws."""
         monitor, work = self.monitor, self._oracle.executable.work
         self._line.update("checking", gradients=monitor.gradients)
+        # A fit that was stopped is not trusted whatever the chains say, and the time is up.
+        stopped = self.outcome.verdict in (_BUDGET_SPENT, _INTERRUPTED)
+        reason = {"reason": CHECKS_STOPPED} if wanted and stopped else {}
         with single_blas_thread():
             try:
-                self.checked = run_checks(self.outcome, wanted, monitor, work, self._random(2))
+                self.checked = run_checks(
+                    self.outcome, wanted and not stopped, monitor, work, self._random(2), **reason
+                )
             except (OutOfTime, KeyboardInterrupt) as stop:
                 if isinstance(stop, KeyboardInterrupt):
                     monitor.progress.interrupt()

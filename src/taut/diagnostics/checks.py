@@ -11,7 +11,7 @@ from taut.diagnostics.psis import Weights, importance_weights
 from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, Chains, ShortHmc
 from taut.diagnostics.trust import draws_from, far_off, weights_worth
 from taut.diagnostics.walk import FULL, THIN, Schedule, groups_of
-from taut.loop.monitor import Monitor
+from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.stages import Outcome
 from taut.posterior.draws import Draws
 from taut.posterior.pool import resample
@@ -126,24 +126,26 @@ def _run_chains(
     rng: np.random.Generator,
 ) -> Chains | None:
     chains = None
-    hmc = ShortHmc(
-        monitor, guide, _starts(guide, weighed, weights, schedule.chains, rng), schedule, rng
-    )
-    for chains in hmc.rounds():
-        monitor.progress.update("short chains", gradients=monitor.gradients)
-        if far_off(chains) and chains.rounds >= ROUNDS_WHEN_FAR_OFF:
-            break
-    if chains is None:
-        return None
-    if far_off(chains) or not chains.settled:
-        if work * schedule.cost * sum(WINDOWS[: QUIET_WINDOWS + 1]) <= MOST_LONG_WORK:
+    starts = _starts(guide, weighed, weights, schedule.chains, rng)
+    hmc = ShortHmc(monitor, guide, starts, schedule, rng)
+    affordable = work * schedule.cost * sum(WINDOWS[: QUIET_WINDOWS + 1]) <= MOST_LONG_WORK
+    try:
+        for chains in hmc.rounds():
+            monitor.progress.update("short chains", gradients=monitor.gradients)
+            if far_off(chains) and chains.rounds >= ROUNDS_WHEN_FAR_OFF:
+                break
+        if chains is None:
+            return None
+        if far_off(chains) or not chains.settled:
             monitor.progress.update("longer chains", gradients=monitor.gradients)
-            return hmc.persist(chains)
-        return chains
-    while chains.settled and chains.rounds < schedule.rounds:
-        if max(chains.effective, weights_worth(weights)) >= ENOUGH_EFFECTIVE:
-            break
-        chains = hmc.extend(chains)
+            return hmc.persist(chains) if affordable else chains
+        while chains.settled and chains.rounds < schedule.rounds:
+            if max(chains.effective, weights_worth(weights)) >= ENOUGH_EFFECTIVE:
+                break
+            chains = hmc.extend(chains)
+    except OutOfTime:
+        if chains is None:
+            raise
     return chains
 
 

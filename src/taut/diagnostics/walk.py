@@ -6,7 +6,7 @@ import numpy as np
 
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.guide import LatentGuide
-from taut.guides.mixture import MixtureNormal
+from taut.guides.mixture_normal import MixtureNormal
 from taut.objectives.matched_elbo import Batch
 
 ACCEPTANCE = 0.8
