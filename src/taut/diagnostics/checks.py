@@ -5,12 +5,15 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy.special
 from jaxtyping import Float
 
 from taut.diagnostics.psis import Weights, importance_weights
 from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, Chains, ShortHmc
 from taut.diagnostics.trust import draws_from, far_off, weights_worth
-from taut.diagnostics.walk import FULL, THIN, Schedule, groups_of
+from taut.diagnostics.walk import FULL, THIN, Schedule, groups_of, shares_of
+from taut.guides.guide import LatentGuide
+from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.stages import Outcome
 from taut.posterior.draws import Draws
@@ -81,7 +84,7 @@ def run_checks(
         reason: what to say if the checks are not wanted.
     """
     guide = outcome.guide
-    noise = rng.standard_normal((WEIGHED_DRAWS, guide.noise_dim))
+    noise = _noise(guide, rng)
     z = guide.transform(noise)
     log_p, _ = monitor(z)
     weighed = Draws(z, log_p, guide.log_prob(z))
@@ -95,6 +98,15 @@ def run_checks(
         return _choose(weighed, weights, None, TOO_EXPENSIVE, rng)
     chains = _run_chains(outcome.guide, weighed, weights, schedule, monitor, work, rng)
     return _choose(weighed, weights, chains, "", rng)
+
+
+def _noise(guide: LatentGuide, rng: np.random.Generator) -> np.ndarray:
+    """Return noise for the weighed draws; components of a mixture get exact shares of them."""
+    noise = rng.standard_normal((WEIGHED_DRAWS, guide.noise_dim))
+    if isinstance(guide, MixtureNormal):
+        ranks = rng.permutation(WEIGHED_DRAWS)
+        noise[:, -1] = scipy.special.ndtri((ranks + 0.5) / WEIGHED_DRAWS)
+    return noise
 
 
 TOO_EXPENSIVE = (
@@ -163,7 +175,7 @@ def _starts(
     reference = np.log(np.exp(ratios - ratios.max()).mean()) + ratios.max()
     keep = np.log(rng.random(len(ratios))) < ratios - reference - np.log(OVERCOVERED)
     groups = groups_of(guide, weighed.z)
-    masses = np.bincount(groups, np.exp(weights.log_weights))
+    masses = shares_of(guide) * _group_means(np.exp(weights.log_weights), groups)
     edges = np.cumsum(masses) / masses.sum() * count
     wanted = np.diff(np.round(edges).astype(int), prepend=0)
     rows = []
@@ -175,6 +187,10 @@ def _starts(
             chosen = np.resize(np.concatenate([chosen, best]), share)
         rows.append(chosen[:share])
     return weighed.z[np.concatenate(rows)]
+
+
+def _group_means(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    return np.bincount(groups, values) / np.maximum(np.bincount(groups), 1)
 
 
 def _choose(

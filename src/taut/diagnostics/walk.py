@@ -181,6 +181,11 @@ def groups_of(guide: LatentGuide, z: np.ndarray) -> np.ndarray:
     return np.zeros(len(z), int)
 
 
+def shares_of(guide: LatentGuide) -> np.ndarray:
+    """Return the share of each group of `groups_of`."""
+    return guide.weights if isinstance(guide, MixtureNormal) else np.ones(1)
+
+
 def whitening(guide: LatentGuide, groups: np.ndarray) -> "_Root":
     """Return the square root of the guide's covariance, by group of chains for a mixture."""
     if isinstance(guide, MixtureNormal):

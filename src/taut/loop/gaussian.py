@@ -6,7 +6,7 @@ import numpy as np
 
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mean_field import MeanFieldNormal
-from taut.guides.mixture import MixtureNormal
+from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.basins import Basin, settle_basins
 from taut.loop.mixture import fit_mixture
 from taut.loop.monitor import Monitor

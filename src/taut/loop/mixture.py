@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from taut.guides.full_rank import FullRankNormal
-from taut.guides.mixture import MixtureNormal
+from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.basins import Basin, separated
 from taut.loop.monitor import Monitor
 from taut.loop.stages import GaussianFit, Outcome

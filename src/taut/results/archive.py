@@ -21,7 +21,7 @@ from taut.diagnostics.psis import Weights
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.low_rank import LowRankNormal
 from taut.guides.mean_field import MeanFieldNormal
-from taut.guides.mixture import MixtureNormal
+from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.trace import Trace
 from taut.loop.verdict import Verdict
 from taut.posterior.draws import Draws

@@ -1,0 +1,84 @@
+"""Posteriors that no Gaussian fits: corrected and right, held by a mixture, or refused."""
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from seeds import SEEDS
+
+import taut
+
+# What a reader of a posterior would notice; corrected draws must be nearer than that.
+MEAN_ERROR, SD_RATIOS = 0.15, (0.8, 1.25)
+
+
+def funnel():
+    v = numpyro.sample("v", dist.Normal(0.0, 3.0))
+    numpyro.sample("x", dist.Normal(0.0, jnp.exp(v / 2.0)).expand([9]).to_event(1))
+
+
+def banana():
+    a = numpyro.sample("a", dist.Normal(0.0, 3.0))
+    numpyro.sample("b", dist.Normal(0.1 * (a**2 - 9.0), 1.0))
+
+
+def two_modes(share):
+    mixing = dist.Categorical(jnp.array([share, 1.0 - share]))
+    numpyro.sample("x", dist.MixtureSameFamily(mixing, dist.Normal(jnp.array([-8.0, 8.0]), 1.0)))
+
+
+def _off(fit, exact):
+    """Return the largest mean error in sds, and the smallest and largest sd ratio."""
+    errors, ratios = [], []
+    for name, (mean, sd) in exact.items():
+        errors.append(abs(fit.mean(name) - mean) / sd)
+        ratios.append(fit.sd(name) / sd)
+    return max(errors), min(ratios), max(ratios)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_curved_posterior_is_corrected_or_refused(seed):
+    fit = taut.fit(banana, seed=seed, progress=False)
+    assert fit.trust != "trusted"
+    # b has the variance 1 + 0.01 * 2 * 3^4 of the square of a normal, on top of its own.
+    error, low, high = _off(fit, {"a": (0.0, 3.0), "b": (0.0, np.sqrt(1.0 + 0.02 * 81.0))})
+    if fit.trust == "usable":
+        assert error < MEAN_ERROR
+        assert SD_RATIOS[0] < low <= high < SD_RATIOS[1]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_funnel_is_not_believed(seed):
+    assert taut.fit(funnel, seed=seed, progress=False).trust == "not trusted"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_two_modes_are_held_with_their_shares(seed):
+    share = 0.3
+    fit = taut.fit(two_modes, share, seed=seed, progress=False)
+    assert fit.guide_name == "mixture"
+    assert fit.trust == "trusted"
+    assert sorted(fit.guide.weights) == pytest.approx([0.3, 0.7], abs=0.01)
+    # Chains are dealt out in whole numbers of 256: a share is right to half a chain.
+    assert (fit.pool["x"] < 0).mean() == pytest.approx(share, abs=0.005)
+    assert fit.log_evidence[0] == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_mixture_is_saved_and_loaded(tmp_path):
+    fit = taut.fit(two_modes, 0.3, progress=False)
+    fit.save(tmp_path / "two.npz")
+    again = taut.load(tmp_path / "two.npz", two_modes, 0.3)
+    np.testing.assert_array_equal(again.guide.weights, fit.guide.weights)
+    assert "mixture of Gaussians" in str(again)
+    longer = again.sample(10_000)["x"]
+    # Chains that go on keep to their modes.
+    assert (longer < 0).mean() == pytest.approx(0.3, abs=0.02)
+
+
+def test_a_mixture_in_high_dimension_is_refused():
+    def model():
+        numpyro.sample("x", dist.Normal().expand([300]).to_event(1))
+
+    with pytest.raises(taut.InputError, match="up to 256 latent values; the model has 300"):
+        taut.fit(model, guide="mixture", progress=False)
