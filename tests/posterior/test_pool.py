@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import SEEDS
+from seeds import SEEDS
 
 from taut.posterior.draws import Draws
 from taut.posterior.pool import Pool, resample
