@@ -89,8 +89,8 @@ class BlockNetwork:
         for i, (fan_in, fan_out) in enumerate(self._factors()):
             weights, log_scale, bias = layers[2 * i]
             own, earlier = _block_masks(self.dim, fan_in, fan_out)
-            positive = jnp.exp(jnp.where(own, weights, 0.0))
-            dense = jnp.where(own, positive, weights * earlier)
+            inside: Any = jnp.where(own, weights, 0.0)
+            dense = jnp.where(own, jnp.exp(inside), weights * earlier)
             norm = jnp.linalg.norm(dense, axis=0)
             x = x @ (jnp.exp(log_scale) * dense / norm) + bias
             logs = (weights + log_scale - jnp.log(norm))[own].reshape(self.dim, fan_in, fan_out)

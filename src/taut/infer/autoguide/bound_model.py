@@ -11,7 +11,7 @@ from numpyro.distributions.util import sum_rightmost
 
 from taut._core.errors import InputError
 from taut.infer.autoguide.run_model import run_model
-from taut.infer.autoguide.structure import Latent, Structure
+from taut.infer.autoguide.structure import Latent, Structure, feasible_value
 from taut.targets.arguments import Arguments
 from taut.targets.bijection import latent_bijection
 from taut.targets.diagnosis import explain_sites
@@ -186,13 +186,19 @@ class BoundModel:
             known = values.get(message["name"])
             if known is not None:
                 return known
-            bijection = latent_bijection(message["fn"].support)
-            shape = tuple(message["kwargs"].get("sample_shape", ())) + tuple(message["fn"].shape())
-            return bijection(jnp.zeros(bijection.inverse_shape(shape)))
+            return feasible_value(message)
 
         args, kwargs = self._arrays()
         trace = run_model(self.model, args, kwargs, value, given, whole=whole)
         return trace[latent.name]["fn"].support
+
+    def params(self) -> dict[str, tuple[Any, dict]]:
+        """Return the model's own params: the value each starts from, and its options."""
+        if not self.structure.params:
+            return {}
+        args, kwargs = self._arrays()
+        trace = run_model(self.model, args, kwargs, feasible_value)
+        return {n: (trace[n]["value"], trace[n]["kwargs"]) for n in self.structure.params}
 
     def explain(self, parts: Mapping[str, Any]) -> list[str]:
         """Say which sites have a log probability that is not finite at unconstrained images."""

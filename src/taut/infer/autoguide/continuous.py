@@ -1,22 +1,19 @@
 """Guides on the latent vector: one distribution on R^dim, carried to the model's sites.
 
-Such a guide samples the auxiliary site `_auto_latent` and sets each site of the model by a `Delta`
-at its value, whose log density is minus the log Jacobian: the density of the sites is then that of
-the latent vector, in the model's own coordinates.
+Such a guide samples the latent vector as an auxiliary site, and sets each site of the model by a
+`Delta` at its value whose log density is minus the log Jacobian: the density of the sites is then
+that of the latent vector, in the model's own coordinates.
 
 Source: Kucukelbir, Tran, Ranganath, Gelman, Blei, "Automatic Differentiation Variational
 Inference", 2017.
 """
 
 import abc
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
-from numpyro import handlers
-from numpyro.distributions.transforms import ComposeTransform, Transform
 
 from taut._core.errors import InputError
 from taut.infer.autoguide.bound_model import BoundModel
@@ -42,60 +39,14 @@ class AutoContinuous(AutoGuide):
             result[name] = numpyro.sample(name, delta)
         return result
 
-    def sample_posterior(
-        self, rng_key: Any, params: dict, *args: Any, sample_shape: tuple = (), **kwargs: Any
-    ) -> dict[str, Any]:
-        """Draw from the guide."""
-        latent = self.get_posterior(params, *args, **kwargs).sample(rng_key, tuple(sample_shape))
-        return self._values(latent, params, args, kwargs)
-
-    def get_posterior(self, params: dict, *args: Any, **kwargs: Any) -> dist.Distribution:
-        """Return the distribution of the latent vector at these params.
-
-        Args:
-            params: the fitted parameters.
-            *args: the model's arguments, for a guide whose distribution depends on them.
-            **kwargs: the model's keyword arguments.
-        """
-        with handlers.block(), handlers.substitute(substitute_fn=self._given(params)):
-            return self._posterior(self._dim(params), None)
-
-    def get_transform(self, params: dict, *args: Any, **kwargs: Any) -> Transform:
-        """Return the map from standard normal noise to the latent vector.
-
-        Args:
-            params: the fitted parameters.
-            *args: the model's arguments, for a guide whose distribution depends on them.
-            **kwargs: the model's keyword arguments.
-        """
-        posterior = self.get_posterior(params, *args, **kwargs)
-        assert isinstance(posterior, dist.TransformedDistribution)
-        return ComposeTransform(posterior.transforms)
-
-    def get_base_dist(self) -> dist.Distribution:
-        """Return the distribution of the noise that `get_transform` takes: standard normal."""
-        return dist.Normal(jnp.zeros(self.latent_dim), 1).to_event(1)
-
     @property
     def latent_dim(self) -> int:
         """Length of the latent vector, for the arguments of the latest call."""
         return self._recall((), {}).structure.dim
 
     @abc.abstractmethod
-    def _posterior(self, dim: int, start: Callable | None) -> dist.Distribution:
-        """Declare the params and return the distribution of the latent vector.
-
-        Args:
-            dim: length of the latent vector.
-            start: makes the vector to start from, given a key.
-        """
-
-    def _dim(self, params: dict) -> int:
-        return jnp.size(self._lookup(params, f"{self.prefix}_loc"))
-
     def _sample_latent(self, bound: BoundModel) -> Any:
-        posterior = self._posterior(bound.structure.dim, self._start(bound).vector)
-        return numpyro.sample(f"_{self.prefix}_latent", posterior, infer={"is_auxiliary": True})
+        """Declare the params and sample the latent vector (dim,)."""
 
     def _bind(self, args: tuple, kwargs: dict) -> BoundModel:
         bound = super()._bind(args, kwargs)

@@ -9,11 +9,11 @@ import numpyro.distributions as dist
 from numpyro.distributions.transforms import PermuteTransform, Transform
 
 from taut._core.errors import InputError
-from taut.infer.autoguide.continuous import AutoContinuous
 from taut.infer.autoguide.param import param
+from taut.infer.autoguide.posterior import AutoPosterior
 
 
-class AutoFlow(AutoContinuous):
+class AutoFlow(AutoPosterior):
     """A guide that carries standard normal noise through flows, the order reversed between them.
 
     Its params are `auto_arn__0$params` and so on, one pytree for each flow. Draws carry their

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax.scipy.special import ndtri
 
-from taut.infer.autoguide.continuous import AutoContinuous
+from taut.infer.autoguide.posterior import AutoPosterior
 from taut.targets.site_log_prob import is_real
 
 
-class AutoGaussian(AutoContinuous):
+class AutoGaussian(AutoPosterior):
     """A guide whose latent vector is Gaussian; `AutoGuide` lists what it takes."""
 
     @abc.abstractmethod

@@ -93,7 +93,7 @@ def _scale_tril(precision: Any) -> Any:
     warning can be given, they give NaN.
     """
     spectrum: Any = jnp.linalg.eigh(precision)
-    values, vectors = spectrum
+    values, vectors = spectrum[0], spectrum[1]
     if isinstance(values, Tracer):
         spreads = 1.0 / jnp.sqrt(values)
     else:
@@ -104,7 +104,8 @@ def _scale_tril(precision: Any) -> Any:
             flat = int(jnp.sum(~curved))
             message = NOT_A_MAXIMUM.format(flat=flat, dim=values.shape[-1])
             warnings.warn(message, UserWarning, stacklevel=4)
-        spreads = jnp.where(curved, 1.0 / jnp.sqrt(jnp.where(curved, values, 1.0)), 0.0)
+        safe: Any = jnp.where(curved, values, 1.0)
+        spreads = jnp.where(curved, 1.0 / jnp.sqrt(safe), 0.0)
     # With root = V diag(spreads), the covariance is root rootᵀ; QR of rootᵀ gives its factor.
     upper = jnp.linalg.qr((vectors * spreads).T, mode="r")
     signs = jnp.where(jnp.diagonal(upper) < 0, -1.0, 1.0)

@@ -1,8 +1,10 @@
-"""One learnable param of a guide."""
+"""Learnable params of a guide, and of the model inside it."""
 
 from typing import Any
 
 import numpyro
+
+from taut.infer.autoguide.bound_model import BoundModel
 
 
 def param(name: str, start: Any, **options: Any) -> Any:
@@ -14,3 +16,11 @@ def param(name: str, start: Any, **options: Any) -> Any:
         **options: `constraint` and `event_dim`, as `numpyro.param` takes them.
     """
     return numpyro.param(name, start, **options)
+
+
+def model_params(bound: BoundModel) -> dict[str, Any]:
+    """Declare the model's own params in the guide, which needs their values, and return them."""
+    return {
+        name: numpyro.param(name, start, **options)
+        for name, (start, options) in bound.params().items()
+    }

@@ -181,7 +181,7 @@ def _read(model: Any, arguments: Arguments) -> Structure:
     def run(leaves):
         args, kwargs = arguments.rebuild(leaves)
         # Supports may hold tracers, so the trace is read while they are alive.
-        found.append(_describe(run_model(model, args, kwargs, _feasible)))
+        found.append(_describe(run_model(model, args, kwargs, feasible_value)))
 
     shapes = [
         jax.ShapeDtypeStruct(np.shape(v), jax.dtypes.canonicalize_dtype(v.dtype))
@@ -191,7 +191,7 @@ def _read(model: Any, arguments: Arguments) -> Structure:
     return found[0]
 
 
-def _feasible(message: dict) -> Any:
+def feasible_value(message: dict) -> Any:
     """Return any value in a latent's support: improper distributions cannot be sampled."""
     try:
         bijection = biject_to(message["fn"].support)
