@@ -35,8 +35,7 @@ GUIDE_NAMES = ("auto", *FAMILIES, "mixture")
 # Starts far out, to look for other solutions: always, and again once several were found, until a
 # search brings nothing new and each was reached from two starts or more. They need not arrive at a
 # mode, only show where it is.
-WIDE_STARTS, MORE_WIDE_STARTS = 24, (48, 96, 96)
-WIDE_STEPS, WIDE_CANDIDATES = 60, 2
+WIDE_STARTS, MORE_WIDE_STARTS = 16, (48, 96, 96)
 MOST_COMPONENTS = 16
 
 # A wide candidate's ELBO on a few draws may lie this far below the best, and twice the dimension:
@@ -87,7 +86,8 @@ class GaussianSearch:
         self._dim = dim
         self._monitor = monitor
         self._resolution = resolution
-        self._start_rng = start_rng
+        # The wide starts leave those of every family as they are.
+        self._start_rng, self._wide_rng = start_rng, start_rng.spawn(1)[0]
         self._fit_rng = fit_rng
         self.starts = default_starts(dim)
         self.settled_loss = np.inf
@@ -102,9 +102,12 @@ class GaussianSearch:
         """
         starts = draw_starts(self._monitor, self._dim, self.starts, self._start_rng)
         self.starts = len(starts)
-        candidates = search(self._monitor, starts, self._start_rng)
+        wide = None
         if self._may_mix:
-            candidates += self._look_wide(candidates[0], WIDE_STARTS)
+            wide = wide_starts(self._monitor, self._dim, WIDE_STARTS, self._wide_rng)
+        candidates = search(self._monitor, starts, self._start_rng, wide)
+        if self._may_mix:
+            candidates = self._near(candidates, len(starts), candidates[0].elbo)
         if self._name in ("full-rank", "mixture"):
             return self._fit(FullRankFamily(), [_with(c, _full(c.guide)) for c in candidates])
         narrow = [_with(c, _diagonal(c.guide)) for c in candidates]
@@ -130,22 +133,22 @@ class GaussianSearch:
             return outcome if self._name == "mixture" else _simplest(outcome)
         return runner.run(found[0].evaluation.guide)
 
-    def _look_wide(self, best: Candidate, count: int) -> list[Candidate]:
-        starts = wide_starts(self._monitor, best.guide, count, self._start_rng)
-        if len(starts) == 0:
-            return []
-        candidates = search(self._monitor, starts, self._start_rng, WIDE_STEPS, WIDE_CANDIDATES)
-        self._monitor.best = best.guide
-        near = [c for c in candidates if c.elbo > best.elbo - ROUGH - 2.0 * self._dim]
-        self.starts += len(near)
+    def _near(self, candidates: list[Candidate], first: int, best: float) -> list[Candidate]:
+        """Leave out wide starts that climbed to nothing; count the others among the starts."""
+        lowest = best - ROUGH - 2.0 * self._dim
+        near = [c for c in candidates if c.path < first or c.elbo > lowest]
+        self.starts += sum(c.path >= first for c in near)
         return near
 
     def _search_further(self, runner: GaussianFit, found: list[Basin], draws: int) -> list[Basin]:
         for count in MORE_WIDE_STARTS:
             before = len(found)
-            evaluation = found[0].evaluation
-            best = Candidate(0, -evaluation.loss, evaluation.guide)
-            candidates = [_with(c, _full(c.guide)) for c in self._look_wide(best, count)]
+            best = found[0].evaluation
+            wide = wide_starts(self._monitor, self._dim, count, self._wide_rng, best.guide)
+            candidates = search(self._monitor, wide[:0], self._wide_rng, wide)
+            self._monitor.best = best.guide
+            candidates = self._near(candidates, 0, -best.loss)
+            candidates = [_with(c, _full(c.guide)) for c in candidates]
             found = settle_basins(runner, self._monitor, candidates, draws, found, MOST_COMPONENTS)
             complete = len(found) <= before and all(basin.hits > 1 for basin in found)
             if complete and not self._modes:

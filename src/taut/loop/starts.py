@@ -14,7 +14,6 @@ from jaxtyping import Float
 
 from taut._core.errors import InputError
 from taut.guides.full_rank import FullRankNormal
-from taut.guides.guide import LatentGuide
 from taut.guides.mean_field import MeanFieldNormal
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.objectives.noise import matched_noise
@@ -25,6 +24,7 @@ SHRINKS = 6
 CANDIDATES_PER_PATH = 12
 WIDE_RADII = (4.0, 16.0)
 FAR_AROUND = 15.0
+WIDE_STEPS, WIDE_CANDIDATES = 30, 2
 SCORING_DRAWS = 16
 LARGEST_FULL_RANK = 256
 CHECK_EVERY = 15
@@ -90,33 +90,35 @@ def draw_starts(
 
 
 def wide_starts(
-    monitor: Monitor, guide: LatentGuide, count: int, rng: np.random.Generator
+    monitor: Monitor, dim: int, count: int, rng: np.random.Generator, around: Any = None
 ) -> Float[np.ndarray, "starts dim"]:
-    """Return starts far from where the first ones were, of finite log density.
+    """Return starts far from where the first ones are, of finite log density.
 
-    A third each: a wide box, a very wide one, and far around a Gaussian already found, in its own
+    From a wide box, a very wide one, and, where a Gaussian is known, from far around it in its own
     units: modes can be far apart on either scale.
 
     Args:
         monitor: the watched batch function.
-        guide: the Gaussian.
-        count: how many to draw.
+        dim: number of latent coordinates.
+        count: how many to draw; fewer are returned.
         rng: source of the draws.
+        around: the Gaussian, or None.
     """
-    boxes = [rng.uniform(-r, r, (count // 3, guide.dim)) for r in WIDE_RADII]
-    noise = rng.standard_normal((count - 2 * (count // 3), guide.noise_dim))
-    around = guide.mean() + FAR_AROUND * (guide.transform(noise) - guide.mean())
-    starts = np.concatenate([*boxes, around])
-    values, gradients = monitor(starts)
-    return starts[np.isfinite(values) & np.isfinite(gradients).all(axis=1)]
+    parts = len(WIDE_RADII) + (around is not None)
+    starts = [rng.uniform(-r, r, (count // parts, dim)) for r in WIDE_RADII]
+    if around is not None:
+        noise = rng.standard_normal((count // parts, around.noise_dim))
+        starts.append(around.mean() + FAR_AROUND * (around.transform(noise) - around.mean()))
+    drawn = np.concatenate(starts)
+    values, _ = monitor(drawn)
+    return drawn[np.isfinite(values)]
 
 
 def search(
     monitor: Monitor,
     starts: Float[np.ndarray, "starts dim"],
     rng: np.random.Generator,
-    most_steps: int = MOST_STEPS,
-    per_path: int = CANDIDATES_PER_PATH,
+    wide: Float[np.ndarray, "wide dim"] | None = None,
 ) -> list[Candidate]:
     """Run the ascents and return the best candidate of each path, best first.
 
@@ -124,18 +126,21 @@ def search(
         monitor: the watched batch function.
         starts: where to start.
         rng: source of the draws that candidates are scored by.
-        most_steps: how many steps an ascent takes at most.
-        per_path: how many points of a path are scored.
+        wide: starts far out. They climb beside the others, for as long as those do or a few steps
+            more, and few points of each are scored: they need not arrive, only show where to look.
 
     Raises:
         OutOfTime, KeyboardInterrupt: as they came; the monitor holds the best candidate so far.
     """
+    first = len(starts)
+    starts = starts if wide is None else np.concatenate([starts, wide])
     ascents = Ascents(monitor, starts)
     spikes = _SpikeWatch(len(starts))
     stopped: BaseException | None = None
     try:
-        for number in range(1, most_steps + 1):
-            if not ascents.active.any():
+        for number in range(1, MOST_STEPS + 1):
+            enough = number > WIDE_STEPS and not ascents.active[:first].any()
+            if enough or not ascents.active.any():
                 break
             ascents.step()
             if number % CHECK_EVERY == 0 and starts.shape[1] <= LARGEST_FULL_RANK:
@@ -148,7 +153,7 @@ def search(
     except (OutOfTime, KeyboardInterrupt) as stop:
         stopped, monitor.deadline = stop, None  # what was found is scored all the same
     if starts.shape[1] <= LARGEST_FULL_RANK:
-        proposals = _gaussians(ascents.history, starts, per_path)
+        proposals = _gaussians(ascents.history, starts, first)
     else:
         proposals = _diagonals(monitor, ascents, rng)
     # Kept in case the scoring is interrupted: the last Gaussian of the path that climbed highest.
@@ -190,9 +195,13 @@ class _SpikeWatch:
 
 
 def _gaussians(
-    history: Sequence[Sequence[PathPoint]], starts: np.ndarray, per_path: int
+    history: Sequence[Sequence[PathPoint]], starts: np.ndarray, first: int
 ) -> list[tuple[int, FullRankNormal]]:
-    points = [(path, point) for path, line in enumerate(history) for point in _thin(line, per_path)]
+    points = [
+        (path, point)
+        for path, line in enumerate(history)
+        for point in _thin(line, CANDIDATES_PER_PATH if path < first else WIDE_CANDIDATES)
+    ]
     proposals = []
     if points:
         covariances = _inverse_hessians([point for _, point in points])
