@@ -33,7 +33,12 @@ def refusal(capsys, *arguments):
     return err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["--version"], []])
+COMMANDS = ("fit", "predict", "report", "compare", "check")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([name, "--help"] for name in COMMANDS), ["--version"], []]
+)
 def test_help_and_version_import_nothing_heavy(arguments):
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_HEAVY, *arguments], capture_output=True, text=True
@@ -68,6 +73,7 @@ def test_no_command_prints_the_help_and_fails(capsys):
         (["fit", MODEL, "--data", DATA, "--budget", "nan"], "not a number of seconds above 0"),
         (["fit", MODEL, "--data", DATA, "--budget", "1m"], "not a number of seconds above 0"),
         (["fit", MODEL, "--dat", DATA], "the following arguments are required: --data"),
+        (["predict", "out", MODEL, "--draws", "0"], "'0' is not a whole number of 1 or more"),
         (["fti"], "invalid choice: 'fti'"),
     ],
 )

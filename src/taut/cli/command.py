@@ -1,5 +1,6 @@
 """The entry point: reads the command line, runs the command, returns an exit code."""
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the command's name; those of the process if left out.
 
     Returns:
-        0 for a trusted or usable fit, 3 for one not to be trusted, 2 for bad input, 130 for Ctrl-C
+        0 for a trusted or usable fit, 3 for one not to be trusted, 2 for bad input (for `check`, a
+        guide with errors), 130 for Ctrl-C
         before there was a result, 141 if the reader of our output left. An error inside the model
         that is not the fault of its input keeps its traceback.
     """
@@ -26,10 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return ExitCode.BAD_INPUT
 
-    from taut.cli.fit_command import run_fit
-
+    run = getattr(importlib.import_module(f"taut.cli.{options.command}_command"), options.run)
     try:
-        return run_fit(options)
+        return run(options)
     except TautError as error:
         print(f"taut {options.command}: {error}", file=sys.stderr)
         return ExitCode.BAD_INPUT

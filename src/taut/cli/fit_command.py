@@ -6,19 +6,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from taut.cli.arguments import Arguments, match_arguments
+from taut.cli.arguments import Arguments
 from taut.cli.exit_code import ExitCode
-from taut.cli.model_function import ModelFunction, load_model
-from taut.cli.read_table import read_table
+from taut.cli.model_call import read_call, remarks_on, spelled, tell
+from taut.cli.model_function import ModelFunction
 from taut.cli.record import plain, record_of
 from taut.cli.results_folder import (
     check_free,
     make_folder,
     to_json,
     write_plots,
+    write_report,
     write_results,
 )
-from taut.cli.settings import parse_settings
+from taut.cli.stored_fit import exit_code_of
 from taut.cli.versions import all_versions
 
 
@@ -33,18 +34,13 @@ def run_fit(options: argparse.Namespace) -> ExitCode:
     folder = None if options.out is None else Path(options.out)
     if folder is not None:
         check_free(folder, options.force)
-    settings = parse_settings(options.settings)
-    table = read_table(options.data)
-    # What the model prints goes to stderr: stdout carries the result and nothing else.
-    with contextlib.redirect_stdout(sys.stderr):
-        model = load_model(options.model)
-    arguments = match_arguments(model.function, table, settings)
+    model, arguments = read_call(options.model, options.data, options.settings)
     if folder is not None:
         make_folder(folder)
 
-    remarks = _remarks(model, arguments)
+    remarks = remarks_on(model, arguments)
     if not options.quiet:
-        _tell(f"{model.label} with {_spelled(arguments)}, from {options.data}", *remarks)
+        tell("fit", f"{model.label} with {spelled(arguments)}, from {options.data}", *remarks)
     with contextlib.redirect_stdout(sys.stderr):
         fit = _fit(model, arguments, options)
     record = record_of(fit) | {
@@ -56,7 +52,7 @@ def run_fit(options: argparse.Namespace) -> ExitCode:
         "versions": all_versions(),
     }
     _deliver(fit, record, folder, options)
-    return ExitCode.NOT_TRUSTED if fit.trust == "not trusted" else ExitCode.BELIEVABLE
+    return exit_code_of(fit.trust)
 
 
 def _fit(model: ModelFunction, arguments: Arguments, options: argparse.Namespace) -> Any:
@@ -84,25 +80,9 @@ def _deliver(
         print(fit, flush=True)
     if folder is not None:
         plots, skipped = write_plots(fit, folder)
-        files += plots
+        files += [*plots, *write_report(fit, folder)]
         if not options.quiet:
-            _tell(f"wrote {', '.join(files)} into {folder}", *skipped)
+            tell("fit", f"wrote {', '.join(files)} into {folder}", *skipped)
     if options.json:
         extra = {"summary": plain(fit.summary()), "files": [str(folder / name) for name in files]}
         print(to_json(record | extra), flush=True)
-
-
-def _remarks(model: ModelFunction, arguments: Arguments) -> list[str]:
-    taken = [f"took {model.label}, the only function that samples"] if model.guessed else []
-    return taken + list(arguments.remarks)
-
-
-def _spelled(arguments: Arguments) -> str:
-    return (
-        ", ".join(f"{name}={text}" for name, text in arguments.settings.items()) or "no arguments"
-    )
-
-
-def _tell(*sentences: str) -> None:
-    for sentence in sentences:
-        print(f"taut fit: {sentence}", file=sys.stderr, flush=True)

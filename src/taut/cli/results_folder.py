@@ -15,8 +15,8 @@ from typing import Any
 from taut._core.errors import InputError, TautError
 
 TEXT, TABLE, POSTERIOR, TRUST = "summary.txt", "summary.csv", "posterior.npz", "trust.json"
-LOSS_PLOT, CORNER_PLOT = "loss.png", "corner.png"
-FILES = (TEXT, TABLE, POSTERIOR, TRUST, LOSS_PLOT, CORNER_PLOT)
+LOSS_PLOT, CORNER_PLOT, REPORT = "loss.png", "corner.png", "report.html"
+FILES = (TEXT, TABLE, POSTERIOR, TRUST, LOSS_PLOT, CORNER_PLOT, REPORT)
 
 
 def check_free(folder: Path, force: bool) -> None:
@@ -81,6 +81,13 @@ def write_plots(fit: Any, folder: Path) -> tuple[list[str], list[str]]:
             figure.savefig(path, dpi=150)
         written.append(name)
     return written, skipped
+
+
+def write_report(fit: Any, folder: Path) -> list[str]:
+    """Write the HTML page, and return the name of the file."""
+    with whole_file(folder, REPORT) as path:
+        fit.report(path, title=folder.resolve().name)
+    return [REPORT]
 
 
 def to_json(record: dict[str, Any]) -> str:
