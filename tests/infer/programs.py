@@ -69,6 +69,16 @@ def ridge_guide(y):
     numpyro.sample("x", dist.Delta(u + 1.5))
 
 
+def improper(y):
+    x = numpyro.sample("x", dist.ImproperUniform(constraints.real, (), (2,)))
+    numpyro.factor("hill", -0.5 * jnp.sum((x - 1.0) ** 2))
+
+
+def improper_guide(y):
+    loc = numpyro.param("loc", jnp.array([0.3, 0.8]))
+    numpyro.sample("x", dist.Normal(loc, 0.7).to_event(1))
+
+
 def weights(y):
     p = numpyro.sample("p", dist.Beta(2.0, 2.0))
     numpyro.sample("count", dist.Binomial(10, p), obs=7)
@@ -85,6 +95,7 @@ PAIRS = {
     "subsampled": (subsampled, location_guide),
     "local": (local, local_guide),
     "auxiliary": (ridge, ridge_guide),
+    "improper": (improper, improper_guide),
     "beta": (weights, weights_guide),
 }
 

@@ -31,6 +31,7 @@ CASES = [
     ("trace", "hierarchy"),
     ("trace", "auxiliary"),
     ("trace", "local"),
+    ("trace", "improper"),
     ("trace", "beta"),
     ("one particle", "subsampled"),
     ("not vectorised", "location"),

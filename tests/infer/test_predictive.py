@@ -92,8 +92,8 @@ def test_it_works_inside_jit(same_to_rounding):
 
 
 def test_all_that_is_wrong_is_said_at_once():
+    given = {"a": np.zeros(3), "b": np.zeros(4)}
     with pytest.raises(taut.InputError) as caught:
-        given = {"a": np.zeros(3), "b": np.zeros(4)}
         Predictive(line, given, guide=line, batch_ndims=1, infer_discrete=True)
     text = str(caught.value)
     for part in ("infer_discrete=True is not supported", "not both", "same leading axes"):

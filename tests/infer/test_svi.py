@@ -200,6 +200,35 @@ def test_stable_update_goes_on_and_counts_what_it_passed_over():
     assert all(np.isfinite(v) for v in result.params.values())
 
 
+def outside_guide(data):
+    # The scale is fixed, so that one draw in a hundred is negative.
+    numpyro.sample("s", dist.Normal(numpyro.param("loc", 2.33), 1.0))
+
+
+def positive(data):
+    numpyro.sample("s", dist.HalfNormal(2.0))
+    numpyro.factor("data", data)
+
+
+def test_a_draw_outside_the_support_is_passed_over_and_counted():
+    svi = SVI(positive, outside_guide, optim.SGD(0.0), Trace_ELBO())
+    result = _run(svi, 1500, 0.0)
+    outside = int(np.isposinf(result.losses).sum())
+    # One in a hundred, within five standard errors.
+    assert abs(outside - 14.9) < 5 * np.sqrt(14.9)
+    assert f"{outside} steps were passed over because the guide drew" in result.verdict.message
+    assert len(result.losses) == 1500
+
+
+def test_many_draws_outside_the_support_end_the_run():
+    svi = SVI(positive, outside_guide, optim.SGD(0.0), Trace_ELBO())
+    result = _run(svi, 1500, 0.0, init_params={"loc": -9.0})
+    assert result.verdict.reason == "non-finite"
+    assert "site 's': the guide's Normal drew -" in result.verdict.message
+    assert "outside the support of the model's HalfNormal" in result.verdict.message
+    assert len(result.losses) == 20
+
+
 def test_mutable_state_is_carried():
     def model(data):
         seen = numpyro.primitives.mutable("seen", {"calls": 0})

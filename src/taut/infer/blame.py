@@ -9,7 +9,7 @@ import numpyro
 from taut._core.errors import InputError, first_few
 from taut.infer.params import ParamSite
 from taut.infer.svi_program import Problem, SVIState
-from taut.infer.traces import draw_pair
+from taut.infer.traces import draw_pair, is_latent, mixture_of
 from taut.targets.diagnosis import explain_sites
 
 # Particles looked at, one after another, for the one whose draw failed.
@@ -37,7 +37,8 @@ def blame(
         sentences = _bad_sites(problem, state, params, args, kwargs)
     if sentences:
         return f"{first_few(sentences, 2)}; params there: {_shown(params)}"
-    new, loss = problem.step(sites, state, args, kwargs)
+    with numpyro.validation_enabled(False):
+        new, loss = problem.step(sites, state, args, kwargs)
     raw = problem.optim.get_params(new.optim_state)
     bad = [n for n, v in raw.items() if not all(np.isfinite(x).all() for x in jax.tree.leaves(v))]
     if bad and np.isfinite(loss):
@@ -58,10 +59,27 @@ def _bad_sites(
             pair = draw_pair(one, params, problem.model, problem.guide, args, kwargs)
         except InputError:  # a multi-sample guide, whose draws are not the model's one by one
             return []
-        sentences = [*explain_sites(pair[1]), *explain_sites(pair[0])]
+        sentences = [*_outside(*pair[:2]), *explain_sites(pair[1]), *explain_sites(pair[0])]
         if sentences:
             return sentences
     return []
+
+
+def _outside(model_trace: dict, guide_trace: dict) -> list[str]:
+    sentences = []
+    for name, site in model_trace.items():
+        if not is_latent(site):
+            continue
+        value = np.asarray(site["value"])
+        inside = np.asarray(site["fn"].support(value))
+        if not inside.all():
+            shown = value[~inside][0] if inside.shape == value.shape else value
+            kinds = [type(mixture_of(s["fn"])).__name__ for s in (guide_trace[name], site)]
+            sentences.append(
+                f"site {name!r}: the guide's {kinds[0]} drew {shown}, outside the support of "
+                f"the model's {kinds[1]}; use a distribution with that support in the guide"
+            )
+    return sentences
 
 
 def _shown(params: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.example_libraries import optimizers
+from numpyro import handlers
+from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 from numpyro.optim import _NumPyroOptim, optax_to_numpyro
 
 from taut._core.errors import InputError
@@ -269,6 +271,9 @@ class SVI:
         if isinstance(self.guide, AutoGuide):
             # Its medians and draws are asked for without arguments later.
             self.guide.setup(*args, **kwargs, **self.static_kwargs)
+        elif isinstance(self.guide, NumPyroAutoGuide) and self.guide.prototype_trace is None:
+            # It keeps what it learns in its first call, which must not be under a trace.
+            handlers.seed(self.guide, rng_seed=0)(*args, **kwargs, **self.static_kwargs)
         program, arguments = _find_program(self._problem, args, kwargs)
         problems = initial_params(init_params, program.shapes)
         if problems:

@@ -72,6 +72,8 @@ def run_steps(
     record = Record(program.problem.optim.get_params(state.optim_state))
     pace = _Pace()
     verdict = None
+    # Of the type it comes back with, or the second chunk would compile anew.
+    outside: Any = np.int32(0)
     try:
         while verdict is None:
             left = num_steps - record.steps
@@ -79,18 +81,18 @@ def run_steps(
                 left = min(left, CHECK_EVERY - record.steps % CHECK_EVERY)
             count = min(left, pace.count)
             pace.start()
-            made, tried, finite, losses, kept = program.steps(
-                leaves, state, record.steps, count, stable, forward
+            made, tried, going, outside, losses, kept = program.steps(
+                leaves, state, record.steps, count, outside, stable, forward
             )
             tried, losses = int(tried), np.asarray(losses)
             state = made
             record.extend(losses[:tried], np.asarray(kept))
             pace.stop(tried)
             line.update(f"step {record.steps:,} of {num_steps:,}", loss=_mean(losses[:tried]))
-            if not finite:
+            if not going:
                 verdict = _failed(program, leaves, state, record)
             elif record.steps >= num_steps:
-                verdict = _ended(record, stable)
+                verdict = _ended(record)
             elif halt and record.steps % CHECK_EVERY == 0:
                 judged = record.settled()
                 if judged.converged:
@@ -126,12 +128,18 @@ class _Pace:
         self._warm = True
 
 
-def _ended(record: Record, stable: bool) -> Verdict:
+def _ended(record: Record) -> Verdict:
     judged = record.settled()
     message = judged.message
-    skipped = int(np.isnan(record.losses).sum()) if stable else 0
+    skipped = int(np.isnan(record.losses).sum())
     if skipped:
-        message = f"{message}; {skipped:,} steps were passed over because they were not finite"
+        message = f"{message}; {_steps(skipped)} passed over because not finite"
+    outside = int(np.isposinf(record.losses).sum())
+    if outside:
+        message = (
+            f"{message}; {_steps(outside)} passed over because the guide drew values outside the "
+            "model's support, where the bound is minus infinity"
+        )
     reason = "converged" if judged.converged else "steps"
     return Verdict(judged.converged, reason, message)
 
@@ -144,6 +152,10 @@ def _failed(program: SVIProgram, leaves: Any, state: SVIState, record: Record) -
         "non-finite",
         f"step {record.steps:,} was not finite: {why}. What came before it is returned",
     )
+
+
+def _steps(count: int) -> str:
+    return "1 step was" if count == 1 else f"{count:,} steps were"
 
 
 def _mean(losses: np.ndarray) -> float:

@@ -29,6 +29,9 @@ from taut.targets.oracle import compiler_options
 CHUNK = 1000
 """Most steps of one compiled call."""
 
+MOST_OUTSIDE = 20
+"""Draws outside the model's support, one after another, after which a run ends."""
+
 # Full optimisation, because steps are made by the thousand, but for the part of it that takes half
 # of the time to compile and gains nothing on programs of this size.
 _STEP_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
@@ -206,24 +209,35 @@ class SVIProgram:
         return self._jitted(self._step, stable, forward)(leaves, state)
 
     def steps(
-        self, leaves: tuple, state: SVIState, begin: int, count: int, stable: bool, forward: bool
-    ) -> tuple[SVIState, Any, Any, Any, Any]:
+        self,
+        leaves: tuple,
+        state: SVIState,
+        begin: int,
+        count: int,
+        outside: Any,
+        stable: bool,
+        forward: bool,
+    ) -> tuple[SVIState, Any, Any, Any, Any, Any]:
         """Make up to `CHUNK` steps; stop before one whose loss or parameters are not finite.
+
+        A loss of plus infinity means a draw outside the model's support. Its gradient says nothing,
+        so the step is passed over; the end is only when many such draws come one after another.
 
         Args:
             leaves: the data.
             state: where to start.
             begin: steps made before, which decides which iterates are kept.
             count: how many steps to make.
+            outside: how many steps just before drew outside the support.
             stable: pass over steps that are not finite instead.
             forward: differentiate forwards.
 
         Returns:
-            The state; how many steps were tried; whether all were finite; losses (CHUNK,), of which
-            as many are filled as were tried; iterates (KEPT, coordinates), a row for each block of
-            50 steps.
+            The state; how many steps were tried; whether to go on; `outside` for the next call;
+            losses (CHUNK,), of which as many are filled as were tried; iterates
+            (KEPT, coordinates), a row for each block of 50 steps.
         """
-        return self._jitted(self._steps, stable, forward)(leaves, state, begin, count)
+        return self._jitted(self._steps, stable, forward)(leaves, state, begin, count, outside)
 
     def _start(self, leaves: tuple, key: Any, init_params: dict | None) -> SVIState:
         return self.problem.start(key, init_params, *self.rebuild(leaves))
@@ -239,33 +253,45 @@ class SVIProgram:
         return self.problem.step(self.sites, state, args, kwargs, stable, forward)
 
     def _steps(
-        self, stable: bool, forward: bool, leaves: tuple, state: SVIState, begin: Any, count: Any
+        self,
+        stable: bool,
+        forward: bool,
+        leaves: tuple,
+        state: SVIState,
+        begin: Any,
+        count: Any,
+        outside: Any,
     ) -> Any:
         first = self._coordinates(state)
         losses = jnp.full((CHUNK,), jnp.nan, jnp.result_type(float))
         kept = jnp.zeros((KEPT, len(first)), first.dtype)
 
         def goes_on(carry: Any) -> Any:
-            tried, finite = carry[0], carry[1]
-            return finite & (tried < count)
+            tried, going = carry[:2]
+            return going & (tried < count)
 
         def advance(carry: Any) -> Any:
-            tried, _, state, losses, kept = carry
-            new, loss = self._step(stable, forward, leaves, state)
+            tried, _, outside, old, losses, kept = carry
+            new, loss = self._step(stable, forward, leaves, old)
             raw = self.problem.optim.get_params(new.optim_state)
             finite = jnp.isfinite(loss)
             for leaf in jax.tree.leaves(raw):
                 finite &= jnp.isfinite(leaf).all()
             finite |= stable
-            state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+            missed = jnp.isposinf(loss) & ~finite
+            outside = (outside + 1) * missed
+            state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+            key = jnp.where(finite | missed, new.rng_key, old.rng_key)
             losses = losses.at[tried].set(loss.astype(losses.dtype))
             row = (begin + tried) // THINNING - begin // THINNING
             kept = kept.at[row].set(self._coordinates(state))
-            return tried + 1, finite, state, losses, kept
+            going = finite | (missed & (outside < MOST_OUTSIDE))
+            return tried + 1, going, outside, state._replace(rng_key=key), losses, kept
 
-        carry = (jnp.zeros((), jnp.int32), jnp.ones((), bool), state, losses, kept)
-        tried, finite, state, losses, kept = jax.lax.while_loop(goes_on, advance, carry)
-        return state, tried, finite, losses, kept
+        outside = jnp.asarray(outside, jnp.int32)
+        carry = (jnp.zeros((), jnp.int32), jnp.ones((), bool), outside, state, losses, kept)
+        tried, going, outside, state, losses, kept = jax.lax.while_loop(goes_on, advance, carry)
+        return state, tried, going, outside, losses, kept
 
     def _coordinates(self, state: SVIState) -> Any:
         raw = self.problem.optim.get_params(state.optim_state)

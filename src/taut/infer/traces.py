@@ -79,8 +79,12 @@ def run_model(
         InputError: a latent of the model that the guide does not draw, or of another shape.
     """
     replayed = handlers.replay(handlers.seed(model, rng_seed=key), trace=OrderedDict(guide_trace))
-    # An improper site that the guide forgot must get as far as the check that says so.
-    whole = handlers.substitute(replayed, substitute_fn=improper_value)
+
+    def forgotten(site: dict) -> Any:
+        # An improper site without a draw must get as far as the check that says so.
+        return None if site["name"] in guide_trace else improper_value(site)
+
+    whole = handlers.substitute(replayed, substitute_fn=forgotten)
     program = handlers.substitute(whole, data=params)
     recorder = handlers.trace(program)
     try:
