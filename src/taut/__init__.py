@@ -41,7 +41,7 @@ _HOMES = {
 }
 
 # Not among the public names, and so not loaded by a star import.
-_SUBMODULES = frozenset({"infer"})
+_SUBMODULES = frozenset({"guides", "infer"})
 
 __all__ = [
     "Finding",

@@ -42,7 +42,7 @@ def _follow(jaxpr: Jaxpr, incoming: Sequence[int], gradient: bool) -> list[int]:
     for equation in jaxpr.eqns:
         inputs = [mask(v) for v in equation.invars]
         name = equation.primitive.name
-        inner = _called(equation.params) if name in _CALLS else None
+        inner = called(equation.params) if name in _CALLS else None
         if gradient and name in _FLAT:
             outputs = [0] * len(equation.outvars)
         elif inner is not None and len(inner.invars) == len(inputs):
@@ -57,7 +57,8 @@ def _follow(jaxpr: Jaxpr, incoming: Sequence[int], gradient: bool) -> list[int]:
     return [mask(v) for v in jaxpr.outvars]
 
 
-def _called(params: dict) -> Jaxpr | None:
+def called(params: dict) -> Jaxpr | None:
+    """Return the program inside an equation with these parameters, if there is one."""
     inner = params.get("jaxpr", params.get("call_jaxpr"))
     return inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
 

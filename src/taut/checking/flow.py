@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from taut._core.dependence import dependence
 from taut.checking.reading import Reading
@@ -107,7 +106,7 @@ def _parts(result: Run, drawn: list[str], latents: set[str]) -> dict[str, dict]:
         if name in latents and (is_delta(message) or message["type"] == "deterministic"):
             computed[name] = [message["value"]]
             if is_delta(message):
-                computed[name].append(jnp.asarray(message["fn"].log_prob(message["value"])))
+                computed[name].append(log_prob(message))
     laws = {name: log_prob(result.trace[name]) for name in drawn}
     return {
         "laws": laws,

@@ -266,14 +266,15 @@ def _unconstrained(
     parameter: Parameter, site: str, family: str, argument: str, need: str
 ) -> Problem:
     name, kind = parameter.name, support_words(parameter.constraint)
+    article = "" if argument.endswith("s") else "a "
     state = "is unconstrained" if kind == "real" else f"has constraint {kind!r}"
     return Problem(
         "warning",
         "argument",
         name,
-        f"parameter {name!r} is used as a {argument} (site {site!r}, {family}) but {state}; a "
-        f"step can make the {argument} invalid, and the loss becomes NaN",
-        f"a {argument} that stays {WORDS.get(need, need)}",
+        f"parameter {name!r} is used as {article}{argument} (site {site!r}, {family}) but {state}; "
+        f"a step can make the {argument} invalid, and the loss becomes NaN",
+        f"{article}{argument} that cannot leave its range ({WORDS.get(need, need)})",
         _constrained_line(parameter, need),
     )
 
@@ -284,6 +285,8 @@ def _constrained_line(parameter: Parameter, need: str) -> str:
             "Write high = low + width, with width = numpyro.param('width', 1.0, "
             "constraint=dist.constraints.positive)"
         )
+    if need == "simplex" and _shown(parameter) != "...":
+        need = "unit_interval"
     return (
         f"Write numpyro.param({parameter.name!r}, {_shown(parameter)}, "
         f"constraint={constraint_line(WORDS.get(need, need))})"

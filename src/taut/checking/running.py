@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpyro
 from numpyro import handlers
-from numpyro.distributions.distribution import Distribution
+from numpyro.distributions.distribution import Delta, Distribution
 from numpyro.primitives import Messenger
 
 from taut.targets.site_log_prob import site_log_prob
@@ -99,7 +99,7 @@ def innermost(fn: Distribution) -> Distribution:
 
 def is_delta(message: dict) -> bool:
     """Whether a site is a `Delta`, so that its value is computed, not drawn."""
-    return message["type"] == "sample" and type(innermost(message["fn"])).__name__ == "Delta"
+    return message["type"] == "sample" and isinstance(innermost(message["fn"]), Delta)
 
 
 def is_improper(fn: Distribution) -> bool:
@@ -109,6 +109,12 @@ def is_improper(fn: Distribution) -> bool:
 
 def log_prob(message: dict) -> Any:
     """The log probability of a site, summed, scaled as the program says; a scalar."""
+    if is_delta(message):
+        # The comparison of a value with itself in Delta.log_prob can fail by a rounding, where XLA
+        # computes the value twice.
+        fn: Any = message["fn"]
+        density = jnp.broadcast_to(innermost(fn).log_density, fn.batch_shape)  # pyright: ignore[reportAttributeAccessIssue]
+        return jnp.sum(density * (1.0 if message["scale"] is None else message["scale"]))
     return jnp.sum(site_log_prob(message))
 
 

@@ -12,7 +12,7 @@ from numpyro.distributions import constraints
 from taut.checking.lines import sample_line
 from taut.checking.problem import Problem
 from taut.checking.reading import Reading, Site
-from taut.checking.running import Call, Given, Run, innermost, is_factor, log_prob, run
+from taut.checking.running import Call, Given, Run, is_delta, is_factor, log_prob, run
 
 DRAWS = 256
 
@@ -124,7 +124,7 @@ def _outside(message: dict, value: Any) -> Any:
 
 def _interval(message: dict) -> Any:
     """Lowest and highest values of each element's support; None if it is not an interval."""
-    if message["type"] != "sample" or type(innermost(message["fn"])).__name__ == "Delta":
+    if message["type"] != "sample" or is_delta(message):
         return None
     support = message["fn"].support
     base = getattr(support, "base_constraint", support)

@@ -1,0 +1,1 @@
+"""Pieces that guide programs are written with; every one has a log density and draws."""
