@@ -187,7 +187,12 @@ def _check_options(
 ) -> None:
     problems = []
     known = GUIDE_NAMES
-    if not isinstance(guide, str) or guide not in known:
+    if callable(guide):
+        problems.append(
+            "guide is a function; taut.fit takes the name of a guide. Fit a guide of your own with "
+            "taut.infer.SVI, after taut.check(model, guide, ...)"
+        )
+    elif not isinstance(guide, str) or guide not in known:
         hint = did_you_mean(guide, known) if isinstance(guide, str) else ""
         problems.append(f"unknown guide {guide!r}{hint}; guides: {', '.join(known)}")
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:

@@ -355,10 +355,12 @@ def test_a_factor_without_a_value_is_named():
 def test_an_unknown_guide():
     assert _said(_fit, line, X, y=X, guide="ful-rank") == (
         "unknown guide 'ful-rank' (did you mean 'full-rank'?); guides: auto, full-rank, "
-        "mean-field, low-rank",
+        "mean-field, low-rank, mixture",
     )
     (problem,) = _said(_fit, line, X, y=X, guide=3)
     assert problem.startswith("unknown guide 3; guides: auto")
+    (problem,) = _said(_fit, line, X, y=X, guide=line)
+    assert "taut.infer.SVI" in problem
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "one", True])
