@@ -104,6 +104,20 @@ def test_computed_observations_are_drawn_anew():
     assert np.all(made.std(axis=0) > 0.5)
 
 
+def test_data_without_a_plate_are_replicated_one_by_one(within_error):
+    def model(x=1.0, y=None):
+        mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(mu * x, 1.0), obs=y)
+
+    y = np.random.default_rng(6).normal(size=(4, 5))
+    fit = taut.fit(model, y=y, **QUIET)
+    made = fit.predict()["y"]
+    assert made.shape == (4000, 4, 5)
+    within_error((made[:, 0, 0] - made[:, 1, 2]).var(), 2.0, 2.0 * np.sqrt(2 / 4000))
+    # Old data beside new covariates say nothing of how many there are.
+    assert fit.predict(np.ones(3), y=y)["y"].shape == (4000, 3)
+
+
 def test_conditioned_sites_are_drawn_anew():
     def model():
         mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))

@@ -81,5 +81,20 @@ class _DrawObserved(Messenger):
             body, *rest = msg["args"]
             msg["args"] = (_DrawObserved(body), *rest)
         elif is_drawable(msg) and msg["is_observed"] and not msg.get("_control_flow_done"):
+            msg["fn"] = _as_wide_as(msg["fn"], np.shape(msg["value"]))
             msg["is_observed"] = False
             msg["value"] = None
+
+
+def _as_wide_as(fn: Any, shape: tuple[int, ...]) -> Any:
+    """Return a distribution for as many values as there are data.
+
+    Outside a plate, one distribution may stand for all data; where the data have another shape
+    altogether, as old data beside new covariates do, the distribution keeps its own.
+    """
+    batch = shape[: len(shape) - fn.event_dim]
+    try:
+        wider = np.broadcast_shapes(fn.batch_shape, batch) == batch != fn.batch_shape
+    except ValueError:
+        return fn
+    return fn.expand(batch) if wider else fn
