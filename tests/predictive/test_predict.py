@@ -198,6 +198,16 @@ def test_a_log_density_has_nothing_to_predict():
         fit.predict()
 
 
+def test_a_factor_cannot_be_predicted():
+    def model(y):
+        mu = numpyro.sample("mu", dist.Normal(0.0, 1.0))
+        numpyro.factor("likelihood", -jnp.sum((y - mu) ** 2))
+
+    fit = taut.fit(model, np.array([0.1, 0.4]), **QUIET)
+    with pytest.raises(InputError, match="nothing to predict"):
+        fit.predict()
+
+
 def test_a_loaded_fit_predicts_with_its_model_alone(regression, regression_fit, tmp_path):
     regression_fit.save(tmp_path / "fit.npz")
     with pytest.raises(InputError, match=r"taut.load\(path, model\)"):

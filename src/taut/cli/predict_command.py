@@ -74,10 +74,7 @@ def _predict(
             f"{model.label} takes no arguments, so there is nothing new to predict from here; in "
             "Python, taut.load(path, taut.target(model)).predict() repeats its data"
         )
-    made = fit.predict(*bound.args, **bound.kwargs, **chosen)
-    if not made:
-        raise InputError(f"{model.label} draws nothing but what was fitted: nothing to predict")
-    return made
+    return fit.predict(*bound.args, **bound.kwargs, **chosen)
 
 
 def _write(path: Path, made: dict[str, np.ndarray], table: Any) -> None:

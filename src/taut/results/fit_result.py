@@ -171,7 +171,8 @@ class Fit(Account):
 
         Raises:
             InputError: the arguments do not fit the model, a latent has another shape in this call
-                than in the fit, or the fit was loaded without its model.
+                than in the fit, there is nothing to predict, or the fit was loaded without its
+                model.
         """
         check_numbers(draws, seed, megabytes)
         posterior = self.sample(draws, seed)

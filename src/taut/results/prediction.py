@@ -22,6 +22,11 @@ NEEDS_CALL = (
     "taut.load(path, model, *args, **kwargs)"
 )
 
+NOTHING = (
+    "there is nothing to predict: the model has no deterministic values, and no site in this call "
+    "that is not a fitted latent (a numpyro.factor cannot be drawn from)"
+)
+
 
 def predict(
     record: Record,
@@ -55,7 +60,7 @@ def predict(
     else:
         raise InputError(NEEDS_FUNCTION if model is None else NEEDS_CALL.format(what="predict()"))
     given = {name: posterior[name] for name in latents if name not in anew}
-    return simulator_of(model).draw(
+    made = simulator_of(model).draw(
         arguments,
         given,
         draws,
@@ -63,6 +68,9 @@ def predict(
         np.dtype(record.dtype),
         megabytes * 1e6,
     )
+    if not made:
+        raise InputError(NOTHING)
+    return made
 
 
 def draw_prior(
