@@ -71,12 +71,32 @@ def unique_groups(index, y=None):
 
 
 def hierarchy(y=None):
-    """Eight groups around a population mean."""
+    """Groups around a population mean."""
     mu = numpyro.sample("mu", dist.Normal(0.0, 5.0))
     tau = numpyro.sample("tau", dist.LogNormal(0.0, 1.0))
-    with numpyro.plate("groups", 8):
+    with numpyro.plate("groups", len(PAIR) if y is None else len(y)):
         theta = numpyro.sample("theta", dist.Normal(mu, tau))
         numpyro.sample("y", dist.Normal(theta, 1.0), obs=y)
 
 
-GROUP_MEANS = np.array([2.8, 0.8, -0.3, 0.7, -0.1, 0.1, 1.8, 1.2])
+PAIR = np.array([1.0, 2.0])
+EIGHT = np.array([2.8, 0.8, -0.3, 0.7, -0.1, 0.1, 1.8, 1.2])
+
+
+def global_model():
+    """The global part of a model with members."""
+    return numpyro.sample("centre", dist.Normal(0.0, 1.0))
+
+
+def local_model(centre):
+    """The members, three of eight at a time."""
+    with numpyro.plate("members", 8, subsample_size=3) as chosen:
+        spread = numpyro.sample("spread", dist.Gamma(5.0, 5.0))
+        shift = numpyro.sample("shift", dist.Normal(jnp.zeros(2), 1.0).to_event(1))
+        data = jnp.asarray(EIGHT)[chosen]
+        numpyro.sample("obs", dist.Normal(centre + shift.sum(-1), spread), obs=data)
+
+
+def whole_model():
+    """Both parts."""
+    local_model(global_model())

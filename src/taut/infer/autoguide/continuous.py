@@ -78,8 +78,10 @@ class AutoContinuous(AutoGuide):
         if bound.structure.dim == dim:
             return bound
         # A model called without its observations has more latent sites: predictions.
+        shapes = {latent.name: latent.shape for latent in bound.structure.latents}
         for structure in self._structures.values():
-            if structure.dim == dim:
+            kept = all(shapes.get(x.name) == x.shape for x in structure.latents)
+            if structure.dim == dim and kept:
                 return BoundModel(self.model, bound.arguments, structure)
         raise InputError(
             f"the params are for {dim} latent coordinates, but with these arguments the model has "
