@@ -222,9 +222,14 @@ def _memory(
     first: tuple[np.ndarray, np.ndarray], last: tuple[np.ndarray, np.ndarray], groups: np.ndarray
 ) -> float:
     """Largest correlation across chains between where a round began and where it ended."""
-    begin, end = (_centred(np.column_stack(pair), groups) for pair in (first, last))
+    begin, end = (_unit(_centred(np.column_stack(pair), groups)) for pair in (first, last))
     scale = np.sqrt((begin**2).sum(axis=0) * (end**2).sum(axis=0))
     return float(np.abs((begin * end).sum(axis=0) / np.maximum(scale, 1e-300)).max())
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    """Divide each column by its largest magnitude: squares of large values overflow."""
+    return values / np.maximum(np.abs(values).max(axis=0), 1e-300)
 
 
 def _centred(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
