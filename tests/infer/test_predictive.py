@@ -10,7 +10,7 @@ import pytest
 from numpyro.distributions import constraints
 
 import taut
-from taut.infer import Predictive, predictive
+from taut.infer import SVI, Predictive, Trace_ELBO, autoguide, optim, predictive
 
 X = np.linspace(0.0, 1.0, 5, dtype=np.float32)
 PARAMS = {"loc": jnp.array(0.3), "scale": jnp.array(0.2)}
@@ -83,6 +83,17 @@ def test_a_bound_on_memory_cuts_the_call_and_changes_no_draw(monkeypatch, same_t
     assert set(blocks) == {1}
     for name in whole:
         same_to_rounding(cut[name], whole[name], np.float32)
+
+
+def test_an_autoguide_draws_the_latents_it_was_fitted_for():
+    guide = autoguide.AutoMultivariateNormal(line)
+    svi = SVI(line, guide, optim.Adam(0.01), Trace_ELBO())
+    params = svi.run(KEY, 20, X, y=X, progress_bar=False).params
+    options = {"params": params, "num_samples": 6}
+    latents = Predictive(guide, **options)(KEY, X)
+    assert set(latents) == {"_auto_latent", "slope"}
+    assert latents["slope"].shape == (6,)
+    assert Predictive(line, guide=guide, **options)(KEY, X[:3])["y"].shape == (6, 3)
 
 
 def test_it_works_inside_jit(same_to_rounding):

@@ -20,6 +20,7 @@ from numpyro import handlers
 from taut._core.errors import InputError, did_you_mean, first_few
 from taut._core.fingerprint import Watch, identity
 from taut._core.precision import native_dtype
+from taut.infer.autoguide.guide import AutoGuide
 from taut.infer.structure_key import structure_key
 from taut.targets.abstract_run import run_abstractly
 from taut.targets.arguments import Arguments, bind_arguments
@@ -172,7 +173,8 @@ class Predictive:
         sites = self.return_sites
         options = (self._batch_shape, self.parallel, self.batch_ndims, self.condition_deterministic)
         shapes = jax.tree.map(lambda v: (np.shape(v), str(jnp.result_type(v))), self._values())
-        return structure_key((options, None if sites is None else tuple(sites), shapes))
+        own = (_own_arguments(self.model), _own_arguments(self.guide))
+        return structure_key((options, None if sites is None else tuple(sites), shapes, own))
 
     def _without_values(self) -> "Predictive":
         """Return the same without draws and params, to be kept without keeping these in memory."""
@@ -225,6 +227,7 @@ class Predictive:
         kwargs: dict,
         choose: Callable[[dict, dict], list[str]],
     ) -> dict[str, Any]:
+        args, kwargs = _own_arguments(program) or (args, kwargs)
         # Nothing needs a log probability, so a model may skip costly factors.
         masked = handlers.mask(handlers.substitute(program, data=params), mask=False)
         shape = self._batch_shape
@@ -286,6 +289,14 @@ class _PredictiveProgram:
 
     def __call__(self, key: Any, samples: dict, params: dict, leaves: tuple) -> dict[str, Any]:
         return self._draw(key, samples, params, leaves)
+
+
+def _own_arguments(program: Callable | None) -> tuple[tuple, dict] | None:
+    """Return the arguments an autoguide was fitted with.
+
+    Called without the data, its model would have the observed sites among the latents.
+    """
+    return program._remembered if isinstance(program, AutoGuide) else None
 
 
 def _all_sites(trace: dict, _: dict) -> list[str]:
