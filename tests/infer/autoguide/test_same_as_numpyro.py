@@ -26,6 +26,9 @@ from numpyro.infer.initialization import init_to_feasible, init_to_median
 
 from taut.infer import autoguide as ours
 
+# NumPyro makes its guides eagerly, which takes most of the time here.
+pytestmark = pytest.mark.slow
+
 SMALL = (hierarchy, (), {"y": PAIR})
 MIXED = (mixed_supports, (X,), {"y": Y})
 LOCAL = (local_latents, (np.linspace(0.5, 2.0, 12),), {})
