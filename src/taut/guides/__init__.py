@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from taut.guides.pieces.energy import energy
     from taut.guides.pieces.joint import conditional, independent
     from taut.guides.pieces.mixture import mixture
     from taut.guides.pieces.on_support import on_support
@@ -11,13 +12,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "conditional": "taut.guides.pieces.joint",
+    "energy": "taut.guides.pieces.energy",
     "independent": "taut.guides.pieces.joint",
     "mixture": "taut.guides.pieces.mixture",
     "on_support": "taut.guides.pieces.on_support",
     "transformed": "taut.guides.pieces.transformed",
 }
 
-__all__ = ["conditional", "independent", "mixture", "on_support", "transformed"]
+__all__ = ["conditional", "energy", "independent", "mixture", "on_support", "transformed"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,89 @@
+"""Guides given by a formula: both examples reach their exact answer, mistakes are named."""
+
+import importlib.util
+import math
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpyro.distributions import constraints
+from seeds import SEEDS
+
+import taut
+
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "guides"
+
+
+def example(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_gaussian_in_a_box_has_its_scales(tmp_path):
+    script = example("factor_in_a_box")
+    found = script.fit()
+    assert found.method == "quadrature"
+    # Nothing is drawn, so what is left is the optimiser's tolerance.
+    assert found.params == pytest.approx(script.EXACT, abs=1e-5)
+    # The box cuts off the tails of y beyond five scales.
+    assert found.elbo == pytest.approx(math.log(4 * math.pi), abs=1e-5)
+    script.picture(found, tmp_path / "box.png")
+    assert (tmp_path / "box.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_two_ridges_are_found_from_every_seed(seed):
+    # On any points the target's own parameters are the exact minimum, so nothing of the noise is
+    # left in them.
+    found = example("two_ridges").fit(seed)
+    assert found.params == pytest.approx({"b": 2.0, "angle": 0.5}, abs=1e-3)
+    weights = found.solution.weights
+    error = np.sqrt(np.sum(weights**2))  # of log Z, by importance sampling
+    assert abs(found.elbo - example("two_ridges").LOG_EVIDENCE) < 5 * error
+
+
+def test_the_two_ridges_have_their_picture(tmp_path):
+    script = example("two_ridges")
+    script.picture(script.fit(), tmp_path / "ridges.png")
+    assert (tmp_path / "ridges.png").stat().st_size > 1000
+
+
+def line(x, a):
+    return -0.5 * (x - a) ** 2
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: taut.guides.energy(line, {"x": 0.0}, ["x"]), "'x' is both a site and a parameter"),
+        (lambda: taut.guides.energy(line, {"b": 0.0}, ["x"]), "cannot be called with these names"),
+        (lambda: taut.guides.energy(line, {}, ["x"]), "at least one site and one parameter"),
+        (
+            lambda: taut.guides.energy(line, {"a": (-1.0, constraints.positive)}, ["x"]),
+            "parameter 'a' starts at -1.0, outside its constraint",
+        ),
+        (
+            lambda: taut.guides.energy(line, {"a": 0.0}, {"x": constraints.positive}),
+            "all real, or all bounded intervals",
+        ),
+        (
+            lambda: taut.guides.energy(line, {"a": 0.0}, ["x"]).fit(lambda x: jnp.nan * x),
+            "the formula or the target is not finite",
+        ),
+        (
+            lambda: taut.guides.energy(
+                lambda x, a: -0.5 * ((x - a) / 1e-4) ** 2,
+                {"a": 0.0},
+                {"x": constraints.interval(-1.0, 1.0)},
+            ).fit(lambda x: -0.5 * (x / 1e-4) ** 2),
+            "differs between 80 and 160 quadrature nodes",
+        ),
+    ],
+)
+def test_a_mistake_is_named(call, sentence):
+    with pytest.raises(taut.InputError) as caught:
+        call()
+    assert sentence in str(caught.value)
