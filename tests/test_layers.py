@@ -20,6 +20,7 @@ ORDER = (
     "diagnostics",
     "predictive",
     "report",
+    "mcmc",
     "results",
     "infer",
     "fitting",

@@ -15,27 +15,34 @@ if TYPE_CHECKING:
     from taut.diagnostics.finding import Finding
     from taut.fitting import fit, load
     from taut.loop.verdict import Verdict
+    from taut.mcmc.nuts import nuts
+    from taut.mcmc.nuts_run import NutsRun
     from taut.predictive.prior import prior
+    from taut.report.comparison import Comparison, compare
     from taut.results.fit_result import Fit
     from taut.targets.target import Target, from_log_density, target
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Comparison": "taut.report.comparison",
     "Finding": "taut.diagnostics.finding",
     "Fit": "taut.results.fit_result",
     "GuideReport": "taut.checking.report",
     "InputError": "taut._core.errors",
     "MissingExtraError": "taut._core.errors",
+    "NutsRun": "taut.mcmc.nuts_run",
     "Problem": "taut.checking.problem",
     "Target": "taut.targets.target",
     "TautError": "taut._core.errors",
     "UntrustedError": "taut._core.errors",
     "Verdict": "taut.loop.verdict",
     "check": "taut.checking.check",
+    "compare": "taut.report.comparison",
     "fit": "taut.fitting",
     "from_log_density": "taut.targets.target",
     "load": "taut.fitting",
+    "nuts": "taut.mcmc.nuts",
     "prior": "taut.predictive.prior",
     "target": "taut.targets.target",
 }
@@ -44,11 +51,13 @@ _HOMES = {
 _SUBMODULES = frozenset({"guides", "infer"})
 
 __all__ = [
+    "Comparison",
     "Finding",
     "Fit",
     "GuideReport",
     "InputError",
     "MissingExtraError",
+    "NutsRun",
     "Problem",
     "Target",
     "TautError",
@@ -56,9 +65,11 @@ __all__ = [
     "Verdict",
     "__version__",
     "check",
+    "compare",
     "fit",
     "from_log_density",
     "load",
+    "nuts",
     "prior",
     "target",
 ]

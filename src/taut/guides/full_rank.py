@@ -6,11 +6,11 @@ from jaxtyping import Float
 
 from taut._core.modules import module
 from taut._core.namespace import match_dtype, namespace, solve_lower
-from taut.guides.guide import LOG_2PI, LatentGuide
+from taut.guides.guide import LOG_2PI, GaussianGuide
 
 
 @module()
-class FullRankNormal(LatentGuide):
+class FullRankNormal(GaussianGuide):
     """N(loc, scale_tril scale_tril'), every correlation free.
 
     Attributes:

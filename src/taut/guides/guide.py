@@ -43,3 +43,11 @@ class LatentGuide(abc.ABC):
     @abc.abstractmethod
     def sd(self) -> Float[Any, " dim"]:
         """Return the standard deviation of each latent coordinate."""
+
+
+class GaussianGuide(LatentGuide):
+    """A Gaussian on R^dim."""
+
+    @abc.abstractmethod
+    def entropy(self) -> Any:
+        """Return the entropy in nats, a scalar."""

@@ -6,11 +6,11 @@ from jaxtyping import Float
 
 from taut._core.modules import module
 from taut._core.namespace import match_dtype, namespace
-from taut.guides.guide import LOG_2PI, LatentGuide
+from taut.guides.guide import LOG_2PI, GaussianGuide
 
 
 @module()
-class LowRankNormal(LatentGuide):
+class LowRankNormal(GaussianGuide):
     """N(loc, diag(scale^2) + factor factor'), for dimensions too large for every correlation.
 
     A draw is loc + scale * e + factor xi from noise (e, xi). Densities use Woodbury's identity on

@@ -6,11 +6,11 @@ from jaxtyping import Float
 
 from taut._core.modules import module
 from taut._core.namespace import match_dtype, namespace
-from taut.guides.guide import LOG_2PI, LatentGuide
+from taut.guides.guide import LOG_2PI, GaussianGuide
 
 
 @module()
-class MeanFieldNormal(LatentGuide):
+class MeanFieldNormal(GaussianGuide):
     """N(loc, diag(scale^2)): no correlations, memory linear in the dimension.
 
     Attributes:

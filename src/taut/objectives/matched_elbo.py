@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from taut.guides.guide import LatentGuide
+from taut.guides.guide import GaussianGuide
 
 Batch = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -44,7 +44,7 @@ class Evaluation:
         return len(self.noise)
 
 
-def evaluate(batch: Batch, guide: LatentGuide, noise: np.ndarray) -> Evaluation:
+def evaluate(batch: Batch, guide: GaussianGuide, noise: np.ndarray) -> Evaluation:
     """Evaluate the objective at a guide with `batch`, a batched log density and gradient."""
     values, gradients = batch(guide.transform(noise))
     mean = values.mean()
