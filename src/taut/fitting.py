@@ -340,14 +340,14 @@ def _no_start(bound: Target) -> list[str]:
 
 def _solutions(search: GaussianSearch, outcome: Outcome) -> Solutions:
     once = sum(basin.hits == 1 for basin in search.found)
-    if isinstance(outcome.guide, MixtureNormal):
+    held = isinstance(outcome.guide, MixtureNormal)
+    if held:
         guides, logs = list(outcome.guide.components), np.log(outcome.guide.weights)
     else:
         others = [basin.evaluation for basin in search.found[1:]]
         guides = [outcome.guide, *(evaluation.guide for evaluation in others)]
         logs = np.array([-search.settled_loss, *(-evaluation.loss for evaluation in others)])
     means, sds = np.array([g.mean() for g in guides]), np.array([g.sd() for g in guides])
-    held = isinstance(outcome.guide, MixtureNormal)
     return Solutions(search.starts, means, sds, np.asarray(logs), held, once)
 
 

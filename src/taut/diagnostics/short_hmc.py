@@ -95,37 +95,33 @@ class ShortHmc:
     def rounds(self) -> Iterator[Chains]:
         """Run rounds until the chains settle; yields the state of affairs after each."""
         guide_mean, guide_sd = self._guide.mean(), self._guide.sd()
-        previous = (guide_mean, guide_sd)
+        previous = _Moments(guide_mean, guide_sd, np.inf)
         # Noise of the largest of so many comparisons, in standard errors.
         largest = 1.0 + np.sqrt(2.0 * np.log(2.0 * self._guide.dim + 2.0))
-        previous_effective = np.inf
         for number in range(1, self._most + 1):
             first, first_values = self._walk.position, self._walk.values
             states, log_p, acceptance = self._walk.round()
-            flat = states.reshape(-1, states.shape[-1])
-            mean, sd = flat.mean(axis=0), flat.std(axis=0)
+            moments = _moments(states, self._groups)
             memory = _memory(
                 (first, first_values), (self._walk.position, self._walk.values), self._groups
             )
-            old_mean, old_sd = previous
-            moved = np.abs(mean - old_mean) / sd
-            change = np.maximum(sd / old_sd, old_sd / np.maximum(sd, 1e-300))
-            effective = _effective(states, self._groups)
-            noise = largest * np.sqrt(1.0 / effective + 1.0 / previous_effective)
+            moved, change, error = moments.against(previous)
+            noise = largest * error
             settled = bool(
-                (moved < MOVED + noise).all()
-                and (change < WIDENED + noise).all()
+                moved < MOVED + noise
+                and change < WIDENED + noise
                 and memory < REMEMBERED + largest / np.sqrt(len(first))
                 and acceptance > LEAST_ACCEPTANCE
             )
-            drift, ratio = (mean - guide_mean) / guide_sd, sd / guide_sd
+            drift = (moments.mean - guide_mean) / guide_sd
+            ratio = moments.sd / guide_sd
             yield Chains(
                 states, log_p, self._groups, drift, ratio, memory, settled, number, acceptance
             )
             if settled:
                 return
-            previous, previous_effective = (mean, sd), effective
-            self._walk.rewhiten(flat)
+            previous = moments
+            self._walk.rewhiten(_flat(states))
 
     def persist(self, chains: Chains) -> Chains:
         """Go on in windows of doubling length until neighbouring windows agree, or give up.
@@ -139,32 +135,29 @@ class ShortHmc:
         for window in WINDOWS:
             states, log_p, acceptance = self._window(window)
             rounds += window
-            flat = states.reshape(-1, states.shape[-1])
-            mean, sd = flat.mean(axis=0), flat.std(axis=0)
-            effective = _effective(states, self._groups)
-            self._walk.rewhiten(flat)
+            moments = _moments(states, self._groups)
+            self._walk.rewhiten(_flat(states))
             if previous is not None:
-                old_mean, old_sd, old_effective = previous
-                noise = largest * np.sqrt(1.0 / effective + 1.0 / old_effective)
-                moved = (np.abs(mean - old_mean) / sd).max()
-                change = np.maximum(sd / old_sd, old_sd / np.maximum(sd, 1e-300)).max()
+                moved, change, error = moments.against(previous)
+                noise = largest * error
                 still = moved < LONG_MOVED + noise and change < LONG_WIDENED + noise / np.sqrt(2.0)
                 quiet = quiet + 1 if still and acceptance > LEAST_ACCEPTANCE else 0
+            enough = moments.effective >= DRAWS_PER_CHAIN * states.shape[1]
             spread = np.linspace(0, len(states) - 1, self._kept).astype(int)
             chains = dataclasses.replace(
                 chains,
                 states=states[spread],
                 log_p=log_p[spread],
-                mean_drift=(mean - guide_mean) / guide_sd,
-                sd_ratio=sd / guide_sd,
+                mean_drift=(moments.mean - guide_mean) / guide_sd,
+                sd_ratio=moments.sd / guide_sd,
                 settled=quiet > 0,
-                confirmed=quiet >= QUIET_WINDOWS and effective >= DRAWS_PER_CHAIN * states.shape[1],
+                confirmed=quiet >= QUIET_WINDOWS and enough,
                 rounds=rounds,
                 acceptance=acceptance,
             )
             if chains.confirmed or (previous is not None and change > HOPELESS):
                 break
-            previous = mean, sd, effective
+            previous = moments
         return chains
 
     def _window(self, rounds: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -206,6 +199,30 @@ def continue_chains(
         latest, _, _ = walk.round()
         kept.append(latest.reshape(-1, states.shape[-1]))
     return np.concatenate(kept)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Moments:
+    """Means and sds of states, and how many independent draws they are worth."""
+
+    mean: np.ndarray
+    sd: np.ndarray
+    effective: float
+
+    def against(self, before: "_Moments") -> tuple[float, float, float]:
+        """Return the largest shift in sds, the largest factor on a sd, and a shift's error."""
+        moved = (np.abs(self.mean - before.mean) / self.sd).max()
+        change = np.maximum(self.sd / before.sd, before.sd / np.maximum(self.sd, 1e-300)).max()
+        return moved, change, np.sqrt(1.0 / self.effective + 1.0 / before.effective)
+
+
+def _moments(states: np.ndarray, groups: np.ndarray) -> _Moments:
+    flat = _flat(states)
+    return _Moments(flat.mean(axis=0), flat.std(axis=0), _effective(states, groups))
+
+
+def _flat(states: np.ndarray) -> np.ndarray:
+    return states.reshape(-1, states.shape[-1])
 
 
 def _effective(states: np.ndarray, groups: np.ndarray) -> float:

@@ -10,7 +10,6 @@ from numpyro import handlers
 
 from taut._core.dependence import dependence
 from taut.infer.elbo import AverageELBO, Particle
-from taut.infer.score import scores
 from taut.infer.trace_elbo import assemble, difference, guide_log_probs, log_probs
 from taut.infer.traces import draw_pair, run_guide, run_model
 from taut.targets.site_log_prob import site_log_prob
@@ -45,7 +44,7 @@ class TraceGraph_ELBO(AverageELBO):
         model_trace, guide_trace, mutable = draw_pair(key, params, model, guide, args, kwargs)
         parts = difference(log_probs(model_trace), guide_log_probs(guide_trace))
         particle = assemble(parts, guide_trace, mutable, True)
-        score = scores(guide_trace)
+        score = particle.score
         if not score:
             return particle
 

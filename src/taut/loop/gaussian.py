@@ -106,8 +106,7 @@ class GaussianSearch:
         if self._may_mix:
             wide = wide_starts(self._monitor, self._dim, WIDE_STARTS, self._wide_rng)
         candidates = search(self._monitor, starts, self._start_rng, wide)
-        if self._may_mix:
-            candidates = self._near(candidates, len(starts), candidates[0].elbo)
+        candidates = self._near(candidates, len(starts), candidates[0].elbo)
         if self._name in ("full-rank", "mixture"):
             return self._fit(FullRankFamily(), [_with(c, _full(c.guide)) for c in candidates])
         narrow = [_with(c, _diagonal(c.guide)) for c in candidates]

@@ -24,11 +24,9 @@ import numpy as np
 from jax import lax, random
 from jax.nn import log_sigmoid, sigmoid, softplus
 from jax.scipy.special import logsumexp
-from numpyro.distributions import constraints
-from numpyro.distributions.transforms import Transform
 
 from taut._core.errors import InputError
-from taut.infer.autoguide.masked_autoregressive import same_map
+from taut.infer.autoguide.masked_autoregressive import NetworkTransform
 
 LEAK = 0.01
 
@@ -106,20 +104,8 @@ class BlockNetwork:
         return list(itertools.pairwise(widths))
 
 
-class BlockAutoregressive(Transform):
-    """The map y = f(x) of a block network; its inverse is found coordinate by coordinate.
-
-    Args:
-        network: the network.
-        params: of the network.
-    """
-
-    domain: Any = constraints.real_vector
-    codomain: Any = constraints.real_vector
-
-    def __init__(self, network: BlockNetwork, params: Any):
-        self.network = network
-        self.params = params
+class BlockAutoregressive(NetworkTransform):
+    """The map y = f(x) of a block network; its inverse is found coordinate by coordinate."""
 
     def __call__(self, x: Any) -> Any:
         """Return y (..., dim) at x (..., dim)."""
@@ -173,14 +159,6 @@ class BlockAutoregressive(Transform):
         """Return Σ log ∂y_i/∂x_i, one per vector."""
         slopes = self.network(self.params, x)[1] if intermediates is None else intermediates
         return jnp.sum(slopes, axis=-1)
-
-    def tree_flatten(self) -> tuple:
-        """Return the params, and the network as static."""
-        return (self.params,), (("params",), {"network": self.network})
-
-    def eq(self, other: Any, static: bool = False) -> Any:
-        """Return whether another map has the same network and the same params."""
-        return same_map(self, other)
 
 
 def _block_masks(dim: int, fan_in: int, fan_out: int) -> tuple[np.ndarray, np.ndarray]:

@@ -96,20 +96,35 @@ class MaskedNetwork:
         return np.tile(ranks, 2)[None, :] > ranks[:, None]
 
 
-class InverseAutoregressive(Transform):
-    """The map y = μ(x) + σ(x) x.
+class NetworkTransform(Transform):
+    """A map of real vectors made by a network.
 
     Args:
-        network: makes μ and log σ.
+        network: the network; static.
         params: of the network.
     """
 
     domain: Any = constraints.real_vector
     codomain: Any = constraints.real_vector
 
-    def __init__(self, network: MaskedNetwork, params: Any):
+    def __init__(self, network: Any, params: Any):
         self.network = network
         self.params = params
+
+    def tree_flatten(self) -> tuple:
+        """Return the params, and the network as static."""
+        return (self.params,), (("params",), {"network": self.network})
+
+    def eq(self, other: Any, static: bool = False) -> Any:
+        """Return whether another map has the same network and holds the same arrays."""
+        if type(self) is not type(other) or self.network != other.network:
+            return False
+        mine, theirs = (jax.tree_util.tree_leaves(t.params) for t in (self, other))
+        return len(mine) == len(theirs) and all(a is b for a, b in zip(mine, theirs, strict=True))
+
+
+class InverseAutoregressive(NetworkTransform):
+    """The map y = μ(x) + σ(x) x; its network makes μ and log σ."""
 
     def __call__(self, x: Any) -> Any:
         """Return y (..., dim) at x (..., dim)."""
@@ -132,19 +147,3 @@ class InverseAutoregressive(Transform):
         """Return Σ log σ, one per vector."""
         log_scale = self.network(self.params, x)[1] if intermediates is None else intermediates
         return jnp.sum(log_scale, axis=-1)
-
-    def tree_flatten(self) -> tuple:
-        """Return the params, and the network as static."""
-        return (self.params,), (("params",), {"network": self.network})
-
-    def eq(self, other: Any, static: bool = False) -> Any:
-        """Return whether another map has the same network and the same params."""
-        return same_map(self, other)
-
-
-def same_map(one: Any, other: Any) -> bool:
-    """Return whether two maps have the same network and hold the same arrays."""
-    if type(one) is not type(other) or one.network != other.network:
-        return False
-    mine, theirs = (jax.tree_util.tree_leaves(t.params) for t in (one, other))
-    return len(mine) == len(theirs) and all(a is b for a, b in zip(mine, theirs, strict=True))
