@@ -11,7 +11,7 @@ import scipy.stats
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.low_rank import LowRankNormal
 from taut.guides.mean_field import MeanFieldNormal
-from taut.objectives.noise import matched_noise
+from taut.guides.noise import matched_noise
 
 
 def _full_rank(rng, dim):

@@ -13,7 +13,7 @@ from taut.objectives.full_rank import FullRankFamily
 from taut.objectives.low_rank import LowRankFamily, default_rank, widen
 from taut.objectives.matched_elbo import evaluate
 from taut.objectives.mean_field import MeanFieldFamily
-from taut.objectives.noise import matched_noise
+from taut.guides.noise import matched_noise
 
 DIM = 5
 

@@ -14,7 +14,7 @@ import numpy as np
 from taut.loop.monitor import Monitor
 from taut.loop.verdict import Verdict
 from taut.objectives.matched_elbo import Evaluation, Family, evaluate
-from taut.objectives.noise import power_of_two
+from taut.guides.noise import power_of_two
 from taut.solvers.lbfgs import Lbfgs
 from taut.solvers.natural_gradient import NaturalGradient
 

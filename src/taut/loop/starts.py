@@ -16,7 +16,7 @@ from taut._core.errors import InputError
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mean_field import MeanFieldNormal
 from taut.loop.monitor import Monitor, OutOfTime
-from taut.objectives.noise import matched_noise
+from taut.guides.noise import matched_noise
 from taut.solvers.ascent import MOST_STEPS, Ascents, PathPoint
 
 RADIUS = 2.0

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from taut.guides.full_rank import FullRankNormal
 from taut.objectives.matched_elbo import Chart, Evaluation, Family, NaturalStep
-from taut.objectives.noise import matched_noise, power_of_two
+from taut.guides.noise import matched_noise, power_of_two
 
 ROOT_2 = np.sqrt(2.0)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from taut.objectives.noise import matched_noise, power_of_two, standardised
+from taut.guides.noise import matched_noise, power_of_two, standardised
 
 
 @pytest.mark.parametrize(("draws", "dim"), [(2, 1), (8, 3), (64, 10), (64, 32)])

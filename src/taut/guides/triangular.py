@@ -1,0 +1,209 @@
+"""A flow without neural networks: where and how wide a coordinate is depends on those before it.
+
+In coordinates whitened by a Gaussian, `x_i = h_i(e_i) exp(s_i) + t_i`. The log scale `s_i` is
+linear and the shift `t_i` quadratic in the noise before `i`; `h_i` is the sinh-arcsinh map, which
+gives a marginal skewness and tails (Jones and Pewsey 2009, Biometrika 96). This is a triangular
+transport map (Marzouk, Moselhy, Parno and Spantini 2016, arXiv 1602.05023): its Jacobian is
+triangular and its inverse explicit. Models name parents before children, so the neck of a funnel
+stands before what it scales.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from taut._core.modules import module
+from taut._core.namespace import match_dtype, namespace, solve_lower
+from taut.guides.full_rank import FullRankNormal
+from taut.guides.guide import LOG_2PI, LatentGuide
+from taut.guides.noise import matched_noise
+
+LOG_2 = math.log(2.0)
+
+# Fixed draws that the moments, which have no short closed form, are taken from.
+MOMENT_DRAWS = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """The pieces of `x = h(e) exp(log_scale) + shift` at some noise.
+
+    Attributes:
+        linear: one and the noise, what scales and shifts are linear in (draws, dim + 1).
+        products: orthonormal products of pairs of noise (draws, pairs).
+        log_scale: s (draws, dim).
+        angle: (arcsinh(e) + skew) exp(tail), of which h is the hyperbolic sine (draws, dim).
+        marginal: h (draws, dim).
+        log_slope: logarithm of the derivative of h (draws, dim).
+        x: the result (draws, dim).
+    """
+
+    linear: Float[Any, "draws dim+1"]
+    products: Float[Any, "draws pairs"]
+    log_scale: Float[Any, "draws dim"]
+    angle: Float[Any, "draws dim"]
+    marginal: Float[Any, "draws dim"]
+    log_slope: Float[Any, "draws dim"]
+    x: Float[Any, "draws dim"]
+
+
+@module()
+class TriangularFlow(LatentGuide):
+    """The law of loc + scale_tril x, x made of noise one coordinate after the other.
+
+    Attributes:
+        loc: centre of the Gaussian it bends (dim,).
+        scale_tril: lower Cholesky factor of that Gaussian's covariance (dim, dim).
+        log_scale: coefficients of the log scale of each coordinate; row 0 is constant, row j + 1
+            belongs to noise j and is zero for coordinates up to j (dim + 1, dim).
+        shift: those of the shift, likewise (dim + 1, dim).
+        pairs: which noise each product is made of (pairs, 2).
+        bend: coefficients of the products in the shifts, zero for coordinates up to either of the
+            pair (pairs, dim).
+        skew: asymmetry of each marginal, 0 for none (dim,).
+        tail: logarithm of each marginal's tail weight, 0 for a normal's (dim,).
+    """
+
+    loc: Float[Any, " dim"]
+    scale_tril: Float[Any, "dim dim"]
+    log_scale: Float[Any, "dim+1 dim"]
+    shift: Float[Any, "dim+1 dim"]
+    pairs: Int[Any, "pairs 2"]
+    bend: Float[Any, "pairs dim"]
+    skew: Float[Any, " dim"]
+    tail: Float[Any, " dim"]
+    name = "flow"
+
+    @classmethod
+    def around(cls, gaussian: FullRankNormal) -> "TriangularFlow":
+        """Return the flow that is a given Gaussian."""
+        dim = gaussian.dim
+        rows = np.zeros((dim + 1, dim))
+        pairs, bend = np.zeros((0, 2), int), np.zeros((0, dim))
+        loc, scale_tril = np.asarray(gaussian.loc), np.asarray(gaussian.scale_tril)
+        return cls(loc, scale_tril, rows, rows, pairs, bend, np.zeros(dim), np.zeros(dim))
+
+    @property
+    def dim(self) -> int:
+        """Number of latent coordinates."""
+        return self.loc.shape[-1]
+
+    @property
+    def noise_dim(self) -> int:
+        """How many standard normal numbers make one draw: `dim`."""
+        return self.dim
+
+    def layers(self, noise: Float[Any, "draws dim"]) -> Layers:
+        """Return the pieces of the map at some noise."""
+        xp = namespace(noise, self.loc)
+        linear = xp.concatenate([xp.ones_like(noise[:, :1]), noise], axis=1)
+        products = product(noise[:, self.pairs[:, 0]], noise[:, self.pairs[:, 1]], self._same(xp))
+        log_scale = linear @ self.log_scale
+        angle = (xp.arcsinh(noise) + self.skew) * xp.exp(self.tail)
+        marginal = xp.sinh(angle)
+        log_cosh = xp.logaddexp(angle, -angle) - LOG_2
+        log_slope = log_cosh + self.tail - 0.5 * xp.log1p(noise**2)
+        shift = linear @ self.shift + products @ self.bend
+        x = marginal * xp.exp(log_scale) + shift
+        return Layers(linear, products, log_scale, angle, marginal, log_slope, x)
+
+    def transform(self, noise: Float[Any, "*draws dim"]) -> Float[Any, "*draws dim"]:
+        """Return draws made of standard normal noise."""
+        x = self.layers(noise.reshape(-1, self.dim)).x
+        return match_dtype((self.loc + x @ self.scale_tril.T).reshape(noise.shape), noise)
+
+    def log_det(self, noise: Float[Any, "*draws dim"]) -> Float[Any, "*draws"]:
+        """Return the logarithm of the Jacobian's determinant."""
+        layers = self.layers(noise.reshape(-1, self.dim))
+        return match_dtype(self.log_det_of(layers).reshape(noise.shape[:-1]), noise)
+
+    def log_det_of(self, layers: Layers) -> Float[Any, " draws"]:
+        """Return the logarithm of the Jacobian's determinant where the layers are known."""
+        xp = namespace(layers.x, self.loc)
+        whole = xp.log(xp.diagonal(self.scale_tril)).sum()
+        return (layers.log_scale + layers.log_slope).sum(axis=1) + whole
+
+    def pull(
+        self, noise: Float[Any, "draws dim"], gradients: Float[Any, "draws dim"]
+    ) -> Float[Any, "draws dim"]:
+        """Return the gradient with respect to noise of log p(transform(noise)) + log_det(noise).
+
+        Args:
+            noise: where.
+            gradients: of log p with respect to its latent vector there.
+        """
+        xp = namespace(noise, self.loc)
+        layers = self.layers(noise)
+        white = gradients @ self.scale_tril
+        slope = xp.exp(layers.log_slope + layers.log_scale)
+        own = white * slope + log_slope_gradient(layers.angle, self.tail, noise)
+        stretched = white * layers.marginal * xp.exp(layers.log_scale) + 1.0
+        result = own + stretched @ self.log_scale[1:].T + white @ self.shift[1:].T
+        first, second = self.pairs[:, 0], self.pairs[:, 1]
+        bent = (white @ self.bend.T) * product_scale(self._same(xp))
+        identity = xp.eye(self.dim)
+        result = result + (bent * noise[:, second]) @ identity[first]
+        return result + (bent * noise[:, first]) @ identity[second]
+
+    def inverse(self, z: Float[Any, "*draws dim"]) -> Float[Any, "*draws dim"]:
+        """Return the noise that latent vectors are made of."""
+        xp = namespace(z, self.loc)
+        centred = (z - self.loc).reshape(-1, self.dim)
+        x = solve_lower(self.scale_tril, centred.T).T
+        log_scale = xp.zeros_like(x) + self.log_scale[0]
+        shift = xp.zeros_like(x) + self.shift[0]
+        pairs = np.asarray(self.pairs)
+        columns: list[Any] = []
+        for i in range(self.dim):
+            marginal = (x[:, i] - shift[:, i]) * xp.exp(-log_scale[:, i])
+            angle = xp.arcsinh(marginal)
+            columns.append(xp.sinh(angle * xp.exp(-self.tail[i]) - self.skew[i]))
+            log_scale = log_scale + columns[i][:, None] * self.log_scale[i + 1]
+            shift = shift + columns[i][:, None] * self.shift[i + 1]
+            for row in np.flatnonzero(pairs.max(axis=1, initial=-1) == i):
+                j, k = pairs[row]
+                bent = product(columns[j], columns[k], j == k)
+                shift = shift + bent[:, None] * self.bend[row]
+        return match_dtype(xp.stack(columns, axis=1).reshape(z.shape), z)
+
+    def log_prob(self, z: Float[Any, "*draws dim"]) -> Float[Any, "*draws"]:
+        """Return the normalised log density at latent vectors."""
+        noise = self.inverse(z)
+        squares = (noise**2).sum(axis=-1)
+        return match_dtype(-0.5 * squares - 0.5 * self.dim * LOG_2PI - self.log_det(noise), z)
+
+    def mean(self) -> Float[Any, " dim"]:
+        """Return the mean of each latent coordinate, over 8192 fixed draws."""
+        return self._draws().mean(axis=0)
+
+    def sd(self) -> Float[Any, " dim"]:
+        """Return the standard deviation of each latent coordinate, over 8192 fixed draws."""
+        return self._draws().std(axis=0)
+
+    def _draws(self) -> Float[Any, "draws dim"]:
+        noise = matched_noise(MOMENT_DRAWS, self.dim, np.random.default_rng(0))
+        xp = namespace(self.loc)
+        return self.transform(xp.asarray(noise, dtype=self.loc.dtype))
+
+    def _same(self, xp: Any) -> Any:
+        return xp.asarray(self.pairs[:, 0] == self.pairs[:, 1])
+
+
+def product(first: Any, second: Any, same: Any) -> Any:
+    """Return the Hermite polynomial of a pair of noise: mean zero, variance one, uncorrelated."""
+    return (first * second - same) * product_scale(same)
+
+
+def product_scale(same: Any) -> Any:
+    """Return what a product of a pair is multiplied by to have variance one."""
+    return 1.0 - same * (1.0 - 0.5**0.5)
+
+
+def log_slope_gradient(angle: Any, tail: Any, noise: Any) -> Any:
+    """Return the derivative of the logarithm of h's derivative with respect to noise."""
+    xp = namespace(angle, noise)
+    root = xp.sqrt(1.0 + noise**2)
+    return xp.tanh(angle) * xp.exp(tail) / root - noise / root**2

@@ -1,0 +1,188 @@
+"""Bending a fitted Gaussian into a flow: take on terms, fit them, look again on fresh noise.
+
+Nothing is traced or compiled for it. Each round fits the coefficients on one set of draws; a fresh,
+larger set then shows how much of the gain was only fitted to the old one, and which terms are still
+missing.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from taut.guides.full_rank import FullRankNormal
+from taut.guides.noise import matched_noise, power_of_two
+from taut.guides.triangular import TriangularFlow
+from taut.loop.monitor import Monitor, OutOfTime
+from taut.loop.stages import Outcome
+from taut.loop.verdict import Verdict
+from taut.objectives.triangular import FlowEvaluation, Terms, TermsChart, evaluate_flow, grow
+from taut.solvers.lbfgs import Lbfgs
+
+FEWEST_DRAWS, MOST_DRAWS = 512, 2048
+DRAWS_PER_DIM = 8
+MOST_ROUNDS = 5
+EVALUATIONS_PER_ROUND = 40
+
+# A Gaussian whose draws are worth this share of independent ones is left as it is.
+GOOD_ENOUGH = 0.95
+
+# A flow must beat its Gaussian by so many standard errors of the difference.
+CLEARLY = 2.0
+
+# A term must promise this share of the tolerance.
+LEAST_GAIN = 0.1
+
+
+class FlowFit:
+    """Fits a flow around a Gaussian.
+
+    Args:
+        monitor: the watched batch function.
+        rng: source of the draws.
+        resolution: relative rounding error of a log density.
+        tolerance: ELBO in nats that may be lost.
+        most: gradients after which no further round begins.
+    """
+
+    def __init__(
+        self,
+        monitor: Monitor,
+        rng: np.random.Generator,
+        resolution: float,
+        tolerance: float,
+        most: float,
+    ):
+        self._monitor = monitor
+        self._rng = rng
+        self._resolution = resolution
+        self._tolerance = tolerance
+        self._last = monitor.gradients + most
+
+    def run(self, outcome: Outcome, always: bool = False) -> Outcome:
+        """Return a flow that is better than a fitted Gaussian, or the Gaussian as it was.
+
+        Args:
+            outcome: the fitted full-rank Gaussian.
+            always: bend it even where its draws are nearly as good as independent ones.
+        """
+        try:
+            return self._run(outcome, always)
+        except OutOfTime:
+            self._monitor.best = outcome.guide
+            return outcome
+
+    def _run(self, outcome: Outcome, always: bool) -> Outcome:
+        gaussian = TriangularFlow.around(outcome.guide)
+        dim = gaussian.dim
+        draws = max(FEWEST_DRAWS, power_of_two(DRAWS_PER_DIM * dim))
+        most_draws = max(MOST_DRAWS, draws)
+        evaluation = self._evaluate(gaussian, draws)
+        if not np.isfinite(evaluation.loss) or (not always and _efficient(evaluation)):
+            return outcome
+        terms, gap, kept = Terms.marginal(dim), np.inf, None
+        for number in range(MOST_ROUNDS):
+            grown = grow(terms, evaluation, LEAST_GAIN * self._tolerance)
+            if number > 0 and grown.count == terms.count and gap < self._tolerance:
+                break
+            terms = grown
+            fitted, decrease = self._optimise(terms, evaluation)
+            draws = min(2 * draws, most_draws)
+            evaluation = self._evaluate(fitted.guide, draws)
+            if not np.isfinite(evaluation.loss):
+                break
+            # The truth lies between a loss on the draws it was fitted to and one on fresh draws.
+            overfitted = 0.5 * max(evaluation.loss - fitted.loss, 0.0)
+            kept, gap = evaluation, max(overfitted, decrease if number else 0.0)
+            self._monitor.record(evaluation, "flow", gap)
+            if self._monitor.gradients > self._last:
+                break
+        if kept is None or not self._better(kept, gaussian):
+            self._monitor.best = outcome.guide
+            return outcome
+        self._monitor.best = kept.guide
+        return Outcome(kept.guide, _verdict(outcome.verdict, gap))
+
+    def _evaluate(self, guide: TriangularFlow, draws: int) -> FlowEvaluation:
+        noise = matched_noise(draws, guide.dim, self._rng)
+        return evaluate_flow(self._monitor, guide, noise)
+
+    def _optimise(self, terms: Terms, start: FlowEvaluation) -> tuple[FlowEvaluation, float]:
+        """Fit the free coefficients on the draws of an evaluation; return also the nats gained."""
+        guide = terms.flow(start.guide)
+        chart = TermsChart(guide, terms)
+        noise = start.noise
+        first = evaluate_flow(lambda z: (start.values, start.gradients), guide, noise)
+        latest = {"evaluation": first}
+
+        def function(point: np.ndarray) -> tuple[float, np.ndarray]:
+            new = evaluate_flow(self._monitor, chart.guide(point), noise)
+            if not np.isfinite(new.loss):
+                return np.inf, np.zeros(chart.size)
+            if new.loss < latest["evaluation"].loss:
+                latest["evaluation"] = new
+            return new.loss, chart.gradient(new)
+
+        solver = Lbfgs(function, self._resolution)
+        state = solver.init(np.zeros(chart.size), first.loss, chart.gradient(first))
+        goal, quiet = LEAST_GAIN * self._tolerance, 0
+        while state.tried < EVALUATIONS_PER_ROUND and quiet < 2:
+            state = solver.step(state)
+            if not state.moved or self._monitor.gradients > self._last:
+                break
+            self._monitor.record(latest["evaluation"], "flow")
+            quiet = quiet + 1 if state.decrease < goal and state.predicted < goal else 0
+        best = latest["evaluation"]
+        return best, first.loss - best.loss
+
+    def _better(self, flow: FlowEvaluation, gaussian: TriangularFlow) -> bool:
+        other = evaluate_flow(self._monitor, gaussian, flow.noise)
+        gains = _terms(flow) - _terms(other)
+        error = gains.std() / np.sqrt(len(gains))
+        return bool(gains.mean() > CLEARLY * error) if np.isfinite(gains).all() else True
+
+
+def _terms(evaluation: FlowEvaluation) -> np.ndarray:
+    return evaluation.values + evaluation.guide.log_det_of(evaluation.layers)
+
+
+def _efficient(evaluation: FlowEvaluation) -> bool:
+    log_weights = _terms(evaluation) + 0.5 * (evaluation.noise**2).sum(axis=1)
+    weights = np.exp(log_weights - log_weights.max())
+    return bool(weights.sum() ** 2 > GOOD_ENOUGH * len(weights) * (weights**2).sum())
+
+
+def _verdict(before: Verdict, gap: float) -> Verdict:
+    message = (
+        "the optimiser converged; the flow is expected to be within "
+        f"{gap:.2g} nat of the best of its terms"
+    )
+    return dataclasses.replace(
+        before, converged=True, reason="converged", message=message, expected_gap=gap
+    )
+
+
+def climb(
+    name: str,
+    outcome: Outcome,
+    monitor: Monitor,
+    rng: np.random.Generator,
+    resolution: float,
+    tolerance: float,
+    most: float,
+) -> Outcome:
+    """Go on from a Gaussian to a flow where the guide's name allows it and there is need.
+
+    Args:
+        name: "auto" bends a Gaussian that is not good enough, "flow" any; others stay.
+        outcome: the fitted guide.
+        monitor: the watched batch function.
+        rng: source of the draws.
+        resolution: relative rounding error of a log density.
+        tolerance: ELBO in nats that may be lost.
+        most: gradients the flow may take.
+    """
+    if name not in ("auto", "flow") or not isinstance(outcome.guide, FullRankNormal):
+        return outcome
+    if outcome.verdict.reason == "non-finite":
+        return outcome
+    return FlowFit(monitor, rng, resolution, tolerance, most).run(outcome, name == "flow")

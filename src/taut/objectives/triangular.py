@@ -1,0 +1,230 @@
+"""The ELBO of a triangular flow on fixed noise, and which of its terms are worth having.
+
+A flow has more possible terms than draws can determine, so it starts as the Gaussian and takes on
+those whose gradient stands clear of its Monte Carlo error, as boosting does. The gradients that
+decide are path gradients (Roeder, Wu and Duvenaud 2017, arXiv 1703.09194), whose noise vanishes
+where the flow is right.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from taut.guides.guide import LOG_2PI
+from taut.guides.triangular import Layers, TriangularFlow, log_slope_gradient, product
+from taut.objectives.matched_elbo import Batch, Evaluation
+
+# A term is taken on if its gradient is this many standard errors from zero.
+CLEAR = 3.5
+MOST_PAIRS = 64
+
+# Above this dimension products are made of these coordinates only, and of squares.
+ALL_PAIRS, DRIVERS = 64, 16
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowEvaluation(Evaluation):
+    """The objective at one flow, with the pieces of its map.
+
+    Attributes:
+        layers: the map at the noise.
+        white: gradients with respect to x (draws, dim).
+    """
+
+    layers: Layers
+    white: Float[np.ndarray, "draws dim"]
+
+
+def evaluate_flow(batch: Batch, guide: TriangularFlow, noise: np.ndarray) -> FlowEvaluation:
+    """Evaluate the objective at a flow with `batch`, a batched log density and gradient."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        layers = guide.layers(noise)
+        z = guide.loc + layers.x @ guide.scale_tril.T
+        entropy = guide.log_det_of(layers).mean() + 0.5 * guide.dim * (1.0 + LOG_2PI)
+    loss, values, gradients = np.inf, np.full(len(z), -np.inf), np.zeros_like(z)
+    if np.isfinite(z).all():
+        values, gradients = batch(z)
+        mean = values.mean()
+        loss = -(mean + entropy) if np.isfinite(mean) else np.inf
+    white = gradients @ guide.scale_tril
+    return FlowEvaluation(guide, noise, float(loss), values, gradients, layers, white)
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """Which coefficients of a flow are free; constants, skewness and tails always are.
+
+    Attributes:
+        log_scale: of its `log_scale` (dim + 1, dim).
+        shift: of its `shift` (dim + 1, dim).
+        pairs: its pairs (pairs, 2).
+        bend: of its `bend` (pairs, dim).
+    """
+
+    log_scale: Bool[np.ndarray, "dim+1 dim"]
+    shift: Bool[np.ndarray, "dim+1 dim"]
+    pairs: Int[np.ndarray, "pairs 2"]
+    bend: Bool[np.ndarray, "pairs dim"]
+
+    @classmethod
+    def marginal(cls, dim: int) -> "Terms":
+        """Return the terms of a flow whose coordinates do not depend on each other."""
+        rows = np.zeros((dim + 1, dim), bool)
+        rows[0] = True
+        return cls(rows, rows, np.zeros((0, 2), int), np.zeros((0, dim), bool))
+
+    @property
+    def count(self) -> int:
+        """How many coefficients depend on other coordinates."""
+        return int(self.log_scale[1:].sum() + self.shift[1:].sum() + self.bend.sum())
+
+    def flow(self, guide: TriangularFlow) -> TriangularFlow:
+        """Return a flow with room for the coefficients of the pairs; its own come first."""
+        more = len(self.pairs) - len(guide.pairs)
+        bend = np.concatenate([guide.bend, np.zeros((more, guide.dim))])
+        return dataclasses.replace(guide, pairs=self.pairs, bend=bend)
+
+
+def grow(terms: Terms, evaluation: FlowEvaluation, least: float) -> Terms:
+    """Take on the terms whose path gradient is clear and promises more than `least` nats each."""
+    layers, dim = evaluation.layers, evaluation.guide.dim
+    residual = evaluation.white - _score(evaluation)
+    stretched = residual * layers.marginal * np.exp(layers.log_scale)
+    before = np.vstack([np.zeros(dim, bool), np.arange(dim) > np.arange(dim)[:, None]])
+    # The curvature of a scale is 2, that of a shift 1, where the flow is still the Gaussian.
+    scale_gain = _gain(layers.linear, stretched, 2.0, before)
+    shift_gain = _gain(layers.linear, residual, 1.0, before)
+    pairs, bend = _grow_pairs(terms, evaluation, residual, scale_gain.sum(axis=1)[1:], least)
+    return Terms(
+        terms.log_scale | (scale_gain > least), terms.shift | (shift_gain > least), pairs, bend
+    )
+
+
+def _grow_pairs(
+    terms: Terms,
+    evaluation: FlowEvaluation,
+    residual: np.ndarray,
+    driving: np.ndarray,
+    least: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    noise, dim = evaluation.noise, evaluation.guide.dim
+    first, second = np.triu_indices(max(dim - 1, 0))
+    if dim > ALL_PAIRS:
+        drivers = np.zeros(dim, bool)
+        drivers[np.argsort(-driving, kind="stable")[:DRIVERS]] = True
+        wanted = (first == second) | drivers[first] | drivers[second]
+        first, second = first[wanted], second[wanted]
+    after = np.arange(dim) > second[:, None]
+    products = product(noise[:, first], noise[:, second], first == second)
+    gain = np.where((found := _gain(products, residual, 1.0, after)) > least, found, 0.0)
+    total = gain.sum(axis=1)
+    rows = {tuple(pair): row for row, pair in enumerate(terms.pairs.tolist())}
+    pairs, bend = terms.pairs.tolist(), list(terms.bend)
+    for candidate in np.argsort(-total, kind="stable"):
+        if total[candidate] == 0.0:
+            break
+        pair = (int(first[candidate]), int(second[candidate]))
+        if pair in rows:
+            bend[rows[pair]] = bend[rows[pair]] | (gain[candidate] > 0.0)
+        elif len(pairs) < MOST_PAIRS:
+            pairs.append(list(pair))
+            bend.append(gain[candidate] > 0.0)
+    return np.array(pairs, int).reshape(-1, 2), np.array(bend, bool).reshape(-1, dim)
+
+
+def _gain(
+    features: np.ndarray, residual: np.ndarray, curvature: float, allowed: np.ndarray
+) -> np.ndarray:
+    """Return the nats each term promises (features, dim), zero where its gradient is not clear."""
+    draws = len(features)
+    mean = features.T @ residual / draws
+    variance = np.maximum((features**2).T @ residual**2 / draws - mean**2, 0.0)
+    clear = mean**2 > CLEAR**2 * variance / draws
+    return np.where(clear & allowed, mean**2 / (2.0 * curvature), 0.0)
+
+
+def _score(evaluation: FlowEvaluation) -> np.ndarray:
+    """Return the gradient of log q with respect to x, but for its terms between coordinates.
+
+    What is left out has mean zero times any term, so path gradients stay unbiased.
+    """
+    guide, layers, noise = evaluation.guide, evaluation.layers, evaluation.noise
+    own = noise + log_slope_gradient(layers.angle, guide.tail, noise)
+    return -own * np.exp(-layers.log_slope - layers.log_scale)
+
+
+class TermsChart:
+    """Coordinates of the free coefficients in which the Fisher information is about the identity.
+
+    It is exactly the identity at the Gaussian.
+
+    Args:
+        guide: the flow at the origin, with room for all of `terms.pairs`.
+        terms: the free coefficients.
+    """
+
+    def __init__(self, guide: TriangularFlow, terms: Terms):
+        self._guide, self._terms = guide, terms
+        self._dim = guide.dim
+        self._scale = terms.log_scale[1:]
+        self._shift = terms.shift[1:]
+        self._sizes = [4 * self._dim, self._scale.sum(), self._shift.sum(), terms.bend.sum()]
+        self.size = int(sum(self._sizes))
+
+    def guide(self, point: Float[np.ndarray, " size"]) -> TriangularFlow:
+        """Return the flow at a point."""
+        old = self._guide
+        own, scale, shift, bend = np.split(point, np.cumsum(self._sizes)[:-1])
+        own = _marginal_root() @ own.reshape(4, self._dim)
+        log_scale, shifts, bends = old.log_scale.copy(), old.shift.copy(), old.bend.copy()
+        log_scale[0] += own[0]
+        shifts[0] += own[1]
+        log_scale[1:][self._scale] += np.sqrt(0.5) * scale
+        shifts[1:][self._shift] += shift
+        bends[self._terms.bend] += bend
+        return dataclasses.replace(
+            old,
+            log_scale=log_scale,
+            shift=shifts,
+            bend=bends,
+            skew=old.skew + own[2],
+            tail=old.tail + own[3],
+        )
+
+    def gradient(self, evaluation: FlowEvaluation) -> Float[np.ndarray, " size"]:
+        """Return the gradient of the loss at the evaluation's flow."""
+        layers, white, guide = evaluation.layers, evaluation.white, evaluation.guide
+        draws = len(white)
+        width = np.exp(layers.log_scale)
+        stretched = white * layers.marginal * width + 1.0
+        tanh = np.tanh(layers.angle)
+        # The marginal's derivative with respect to its angle.
+        turned = white * width * np.sqrt(1.0 + layers.marginal**2) + tanh
+        skewed = turned * np.exp(guide.tail)
+        tailed = turned * layers.angle + 1.0
+        scale = layers.linear.T @ stretched
+        shift = layers.linear.T @ white
+        own = np.array([scale[0], shift[0], skewed.sum(axis=0), tailed.sum(axis=0)])
+        parts = [
+            (_marginal_root().T @ own).ravel(),
+            np.sqrt(0.5) * scale[1:][self._scale],
+            shift[1:][self._shift],
+            (layers.products.T @ white)[self._terms.bend],
+        ]
+        return -np.concatenate(parts) / draws
+
+
+@functools.cache
+def _marginal_root() -> np.ndarray:
+    """Whitens log scale, shift, skew and tail of one marginal at the Gaussian."""
+    # A coefficient moves x by v(e), and the score of q by v e - v'.
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    root = np.sqrt(1.0 + nodes**2)
+    arcsinh = np.arcsinh(nodes)
+    moves = np.array([nodes, np.ones_like(nodes), root, root * arcsinh])
+    slopes = np.array([np.ones_like(nodes), 0.0 * nodes, nodes / root, nodes / root * arcsinh + 1])
+    scores = moves * nodes - slopes
+    information = scores * (weights / weights.sum()) @ scores.T
+    return np.linalg.inv(np.linalg.cholesky(information)).T
