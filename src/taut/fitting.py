@@ -19,6 +19,7 @@ from taut.diagnostics.checks import run_checks
 from taut.diagnostics.psis import heavy_tails
 from taut.diagnostics.trust import Solutions, judge
 from taut.guides.mixture_normal import MixtureNormal
+from taut.loop.flow import climb
 from taut.loop.gaussian import GUIDE_NAMES, GaussianSearch
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.progress import Progress
@@ -60,9 +61,9 @@ def fit(
         model_or_target: a NumPyro model, or a target made by `taut.target` or
             `taut.from_log_density`.
         *args: the model's positional arguments.
-        guide: "auto", "full-rank", "mean-field", "low-rank" or "mixture". "auto" is full rank up to
-            256 latent values, a mixture where several separate solutions are found, and low rank
-            above.
+        guide: "auto", "full-rank", "mean-field", "low-rank", "mixture" or "flow". "auto" is full
+            rank up to 256 latent values, bent into a flow where that is not good enough, a mixture
+            where several separate solutions are found, and low rank above.
         seed: decides every random number of the fit.
         budget: seconds after which to stop and return the best so far; None for no limit.
         modes: True searches for separate solutions from eight times as many starts.
@@ -85,9 +86,9 @@ def fit(
         bound = model_or_target
     else:
         bound = target(model_or_target, *args, **kwargs)
-    if guide == "mixture" and bound.dim > LARGEST_FULL_RANK:
+    if guide in ("mixture", "flow") and bound.dim > LARGEST_FULL_RANK:
         raise InputError(
-            f"a mixture holds full covariances, for up to {LARGEST_FULL_RANK} latent values; the "
+            f"a {guide} holds full covariances, for up to {LARGEST_FULL_RANK} latent values; the "
             f"model has {bound.dim}"
         )
     clock.lap("model")
@@ -308,7 +309,7 @@ class _Run:
     def _search(self) -> Outcome:
         monitor = self.monitor
         try:
-            return self.search.run()
+            return self._climb(self.search.run())
         except NoFiniteStart:
             raise InputError(_no_start(self._bound)) from None
         except OutOfTime:
@@ -321,6 +322,10 @@ class _Run:
         monitor.deadline = None
         guide = monitor.best if monitor.best is not None else self.search.fallback()
         return Outcome(guide, verdict)
+
+    def _climb(self, outcome: Outcome) -> Outcome:
+        work, resolution = self._oracle.executable.work, self._oracle.resolution
+        return climb(self._guide, outcome, self.monitor, self._random(3), resolution, work)
 
     def _random(self, stream: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, stream])

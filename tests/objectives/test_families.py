@@ -9,11 +9,11 @@ import scipy.stats
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.low_rank import LowRankNormal
 from taut.guides.mean_field import MeanFieldNormal
+from taut.guides.noise import matched_noise
 from taut.objectives.full_rank import FullRankFamily
 from taut.objectives.low_rank import LowRankFamily, default_rank, widen
 from taut.objectives.matched_elbo import evaluate
 from taut.objectives.mean_field import MeanFieldFamily
-from taut.guides.noise import matched_noise
 
 DIM = 5
 

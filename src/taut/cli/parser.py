@@ -93,7 +93,7 @@ def _add_fit(commands) -> None:
         "--guide",
         metavar="G",
         default="auto",
-        help="auto (the default), mean-field, low-rank, full-rank or mixture",
+        help="auto (the default), mean-field, low-rank, full-rank, mixture or flow",
     )
     fit.add_argument("--seed", metavar="N", type=_seed, default=0, help="random seed (default 0)")
     fit.add_argument(

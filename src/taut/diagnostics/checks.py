@@ -14,15 +14,13 @@ from taut.diagnostics.trust import draws_from, far_off, weights_worth
 from taut.diagnostics.walk import FULL, THIN, Schedule, groups_of, shares_of
 from taut.guides.guide import LatentGuide
 from taut.guides.mixture_normal import MixtureNormal
+from taut.loop.allowance import allowed_gradients
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.stages import Outcome
 from taut.posterior.draws import Draws
 from taut.posterior.pool import resample
 
 WEIGHED_DRAWS = 4096
-# What a full round of short chains may cost: so many times what the fit took, and so many elements
-# on top. Above the last limit, about a millisecond a gradient, the chains are skipped.
-ALLOWED_FITS, ALLOWED_WORK, MOST_WORK = 2.5, 3e8, 1e6
 
 # Draws worth fewer than this leave visible noise in a mean; more rounds are run while affordable.
 ENOUGH_EFFECTIVE = 1500.0
@@ -122,9 +120,9 @@ def choose_schedule(work: float, gradients: int) -> Schedule | None:
         work: elements computed for one gradient.
         gradients: what the fit took.
     """
-    if work > MOST_WORK:
+    allowed = allowed_gradients(work, gradients)
+    if allowed == 0.0:
         return None
-    allowed = ALLOWED_FITS * gradients + ALLOWED_WORK / work
     return FULL if FULL.cost <= allowed else THIN
 
 

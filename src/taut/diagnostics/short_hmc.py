@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Int
 
-from taut.diagnostics.walk import FULL, Schedule, Walk, groups_of, whitening
+from taut.diagnostics.walk import FULL, Round, Schedule, Walk, groups_of
 from taut.guides.guide import LatentGuide
 from taut.objectives.matched_elbo import Batch
 
@@ -42,8 +42,9 @@ class Chains:
         states: the kept states (kept, chains, dim), in the latent space.
         log_p: their log densities (kept, chains).
         groups: the component of the guide each chain started in (chains,).
-        mean_drift: (mean of kept states - guide's mean) / guide's sd, per coordinate.
-        sd_ratio: sd of kept states / guide's sd, per coordinate.
+        mean_drift: (mean of kept states - guide's mean) / guide's sd, per coordinate; of their
+            normal scores where the guide is no Gaussian.
+        sd_ratio: sd of kept states / guide's sd, per coordinate, likewise.
         memory: largest correlation between the first and last states of the last round.
         settled: the last round moved no mean and no spread and forgot its start.
         rounds: how many rounds were run.
@@ -87,41 +88,38 @@ class ShortHmc:
         schedule: Schedule,
         rng: np.random.Generator,
     ):
-        self._guide = guide
+        self._dim, self._scores = guide.dim, guide.scorer()
         self._most, self._kept = schedule.rounds, schedule.kept
         self._groups = groups_of(guide, start)
-        self._walk = Walk(batch, start, whitening(guide, self._groups), schedule, rng)
+        self._walk = Walk(batch, start, guide, schedule, rng)
 
     def rounds(self) -> Iterator[Chains]:
         """Run rounds until the chains settle; yields the state of affairs after each."""
-        guide_mean, guide_sd = self._guide.mean(), self._guide.sd()
-        previous = _Moments(guide_mean, guide_sd, np.inf)
+        previous = _Moments(np.zeros(self._dim), np.ones(self._dim), np.inf)
         # Noise of the largest of so many comparisons, in standard errors.
-        largest = 1.0 + np.sqrt(2.0 * np.log(2.0 * self._guide.dim + 2.0))
+        largest = 1.0 + np.sqrt(2.0 * np.log(2.0 * self._dim + 2.0))
         for number in range(1, self._most + 1):
-            first, first_values = self._walk.position, self._walk.values
-            states, log_p, acceptance = self._walk.round()
-            moments = _moments(states, self._groups)
-            memory = _memory(
-                (first, first_values), (self._walk.position, self._walk.values), self._groups
-            )
+            first = self._scored()
+            latest = self._walk.round()
+            states, log_p, acceptance = latest.states, latest.log_p, latest.acceptance
+            moments = self._moments(states)
+            memory = _memory(first, self._scored(), self._groups)
             moved, change, error = moments.against(previous)
             noise = largest * error
             settled = bool(
                 moved < MOVED + noise
                 and change < WIDENED + noise
-                and memory < REMEMBERED + largest / np.sqrt(len(first))
+                and memory < REMEMBERED + largest / np.sqrt(states.shape[1])
                 and acceptance > LEAST_ACCEPTANCE
             )
-            drift = (moments.mean - guide_mean) / guide_sd
-            ratio = moments.sd / guide_sd
+            drift, ratio = moments.mean, moments.sd
             yield Chains(
                 states, log_p, self._groups, drift, ratio, memory, settled, number, acceptance
             )
             if settled:
                 return
             previous = moments
-            self._walk.rewhiten(_flat(states))
+            self._walk.rewhiten(latest.positions)
 
     def persist(self, chains: Chains) -> Chains:
         """Go on in windows of doubling length until neighbouring windows agree, or give up.
@@ -129,14 +127,14 @@ class ShortHmc:
         A round compared with the round before sees no slow drift; a window compared with one half
         as long does. The states returned are spread evenly over the last window.
         """
-        guide_mean, guide_sd = self._guide.mean(), self._guide.sd()
-        largest = np.sqrt(2.0 * np.log(2.0 * self._guide.dim + 2.0))
+        largest = np.sqrt(2.0 * np.log(2.0 * self._dim + 2.0))
         previous, quiet, rounds = None, 0, chains.rounds
         for window in WINDOWS:
-            states, log_p, acceptance = self._window(window)
+            latest = self._window(window)
+            states, log_p, acceptance = latest.states, latest.log_p, latest.acceptance
             rounds += window
-            moments = _moments(states, self._groups)
-            self._walk.rewhiten(_flat(states))
+            moments = self._moments(states)
+            self._walk.rewhiten(latest.positions)
             if previous is not None:
                 moved, change, error = moments.against(previous)
                 noise = largest * error
@@ -148,8 +146,8 @@ class ShortHmc:
                 chains,
                 states=states[spread],
                 log_p=log_p[spread],
-                mean_drift=(moments.mean - guide_mean) / guide_sd,
-                sd_ratio=moments.sd / guide_sd,
+                mean_drift=moments.mean,
+                sd_ratio=moments.sd,
                 settled=quiet > 0,
                 confirmed=quiet >= QUIET_WINDOWS and enough,
                 rounds=rounds,
@@ -160,21 +158,34 @@ class ShortHmc:
             previous = moments
         return chains
 
-    def _window(self, rounds: int) -> tuple[np.ndarray, np.ndarray, float]:
+    def _scored(self) -> tuple[np.ndarray, np.ndarray]:
+        states, log_p = self._walk.here
+        return self._scores(states), log_p
+
+    def _moments(self, states: np.ndarray) -> "_Moments":
+        """Moments in the guide's own units, in which it has mean zero and sd one itself."""
+        scores = self._scores(_flat(states))
+        effective = _effective(scores.reshape(states.shape), self._groups)
+        return _Moments(scores.mean(axis=0), scores.std(axis=0), effective)
+
+    def _window(self, rounds: int) -> Round:
         parts = [self._walk.round() for _ in range(rounds)]
-        states = np.concatenate([part[0] for part in parts])
-        log_p = np.concatenate([part[1] for part in parts])
-        return states, log_p, float(np.mean([part[2] for part in parts]))
+        return Round(
+            np.concatenate([part.states for part in parts]),
+            np.concatenate([part.log_p for part in parts]),
+            np.concatenate([part.positions for part in parts]),
+            float(np.mean([part.acceptance for part in parts])),
+        )
 
     def extend(self, chains: Chains) -> Chains:
         """Run one more round of chains that have settled and keep its states too."""
-        states, log_p, acceptance = self._walk.round()
+        latest = self._walk.round()
         return dataclasses.replace(
             chains,
-            states=np.concatenate([chains.states, states]),
-            log_p=np.concatenate([chains.log_p, log_p]),
+            states=np.concatenate([chains.states, latest.states]),
+            log_p=np.concatenate([chains.log_p, latest.log_p]),
             rounds=chains.rounds + 1,
-            acceptance=acceptance,
+            acceptance=latest.acceptance,
         )
 
 
@@ -190,14 +201,12 @@ def continue_chains(
         wanted: how many draws are needed.
         rng: source of noise.
     """
-    flat = states.reshape(-1, states.shape[-1])
     schedule = dataclasses.replace(FULL, chains=states.shape[1])
-    walk = Walk(batch, states[-1], whitening(guide, groups_of(guide, states[-1])), schedule, rng)
-    walk.rewhiten(flat)
+    walk = Walk(batch, states[-1], guide, schedule, rng)
+    walk.rewhiten(walk.positions(states))
     kept: list[np.ndarray] = []
     while sum(len(part) for part in kept) < wanted:
-        latest, _, _ = walk.round()
-        kept.append(latest.reshape(-1, states.shape[-1]))
+        kept.append(_flat(walk.round().states))
     return np.concatenate(kept)
 
 
@@ -214,11 +223,6 @@ class _Moments:
         moved = (np.abs(self.mean - before.mean) / self.sd).max()
         change = np.maximum(self.sd / before.sd, before.sd / np.maximum(self.sd, 1e-300)).max()
         return moved, change, np.sqrt(1.0 / self.effective + 1.0 / before.effective)
-
-
-def _moments(states: np.ndarray, groups: np.ndarray) -> _Moments:
-    flat = _flat(states)
-    return _Moments(flat.mean(axis=0), flat.std(axis=0), _effective(states, groups))
 
 
 def _flat(states: np.ndarray) -> np.ndarray:

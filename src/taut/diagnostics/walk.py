@@ -3,10 +3,12 @@
 import dataclasses
 
 import numpy as np
+from jaxtyping import Float
 
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.guide import LatentGuide
 from taut.guides.mixture_normal import MixtureNormal
+from taut.guides.triangular import TriangularFlow
 from taut.objectives.matched_elbo import Batch
 
 ACCEPTANCE = 0.8
@@ -43,13 +45,55 @@ FULL = Schedule(chains=256, iterations=22, kept=16, leapfrog=5, rounds=6)
 THIN = Schedule(chains=64, iterations=18, kept=8, leapfrog=5, rounds=4)
 
 
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """What a round leaves.
+
+    Attributes:
+        states: the kept states (kept, chains, dim), in the latent space.
+        log_p: their log densities (kept, chains).
+        positions: the same states in the coordinates that were walked in (kept, chains, dim).
+        acceptance: mean acceptance of the kept iterations.
+    """
+
+    states: Float[np.ndarray, "kept chains dim"]
+    log_p: Float[np.ndarray, "kept chains"]
+    positions: Float[np.ndarray, "kept chains dim"]
+    acceptance: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """Where all chains are: latent vectors, positions walked in, and the densities of both."""
+
+    z: np.ndarray
+    log_p: np.ndarray
+    position: np.ndarray
+    value: np.ndarray
+    gradient: np.ndarray
+
+    def where(self, accepted: np.ndarray, other: "_Place") -> "_Place":
+        """Take this place where accepted, else the other."""
+        row = accepted[:, None]
+        return _Place(
+            np.where(row, self.z, other.z),
+            np.where(accepted, self.log_p, other.log_p),
+            np.where(row, self.position, other.position),
+            np.where(accepted, self.value, other.value),
+            np.where(row, self.gradient, other.gradient),
+        )
+
+
 class Walk:
     """Hamiltonian Monte Carlo on many chains in lock step.
+
+    Chains walk in the coordinates of the guide: those of a flow make a bent posterior nearly a
+    standard normal one (NeuTra: Hoffman and others 2019, arXiv 1903.03704).
 
     Args:
         batch: batched log density and gradient.
         start: where the chains are (chains, dim).
-        root: square root of the covariance to whiten by.
+        guide: what the chains start from; it gives the coordinates.
         schedule: how much to run.
         rng: source of noise.
     """
@@ -58,21 +102,30 @@ class Walk:
         self,
         batch: Batch,
         start: np.ndarray,
-        root: "_Root",
+        guide: LatentGuide,
         schedule: Schedule,
         rng: np.random.Generator,
     ):
         self._schedule = schedule
         self._batch = batch
         self._rng = rng
-        self._root = root
+        self._flow = guide if isinstance(guide, TriangularFlow) else None
+        self._root = _whitening(guide, groups_of(guide, start))
         self._step_size = 0.5
-        self.position = start
-        self.values, self._gradients = batch(start)
+        self._place = self._at(self.positions(start))
 
-    def round(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """Run one round, adapting before what is kept; return states, densities and acceptance."""
-        states, log_p, acceptances = [], [], []
+    def positions(self, states: Float[np.ndarray, "*n dim"]) -> Float[np.ndarray, "*n dim"]:
+        """Return the coordinates walked in of latent states."""
+        return states if self._flow is None else self._flow.inverse(states)
+
+    @property
+    def here(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where the chains are (chains, dim), and their log densities (chains,)."""
+        return self._place.z, self._place.log_p
+
+    def round(self) -> Round:
+        """Run one round, adapting the step size before what is kept."""
+        places, acceptances = [], []
         schedule = self._schedule
         adapting = schedule.iterations - schedule.kept
         for iteration in range(schedule.iterations):
@@ -82,38 +135,50 @@ class Walk:
                 self._step_size *= float(np.exp(gain * (acceptance - ACCEPTANCE)))
                 self._step_size = min(max(self._step_size, 1e-3), 2.0)
             else:
-                states.append(self.position)
-                log_p.append(self.values)
+                places.append(self._place)
                 acceptances.append(acceptance)
-        return np.array(states), np.array(log_p), float(np.mean(acceptances))
+        return Round(
+            np.array([place.z for place in places]),
+            np.array([place.log_p for place in places]),
+            np.array([place.position for place in places]),
+            float(np.mean(acceptances)),
+        )
+
+    def _at(self, position: np.ndarray) -> _Place:
+        if self._flow is None:
+            value, gradient = self._batch(position)
+            return _Place(position, value, position, value, gradient)
+        layers = self._flow.layers(position)
+        z = self._flow.place(layers)
+        # A step that overflows is turned down like any other of no density.
+        finite = np.isfinite(z).all(axis=1)
+        log_p, gradient = self._batch(np.where(finite[:, None], z, 0.0))
+        value = np.where(finite, log_p + self._flow.log_det_of(layers), -np.inf)
+        return _Place(z, log_p, position, value, self._flow.pull(layers, gradient))
 
     def _iterate(self) -> float:
         """Move every chain once; return the mean acceptance probability."""
         root = self._root
         size = self._step_size * self._rng.uniform(1.0 - JITTER, 1.0 + JITTER)
-        momentum = self._rng.standard_normal(self.position.shape)
-        before = self.values - 0.5 * (momentum**2).sum(axis=1)
-        position, gradients = self.position, self._gradients
-        values = self.values
-        momentum = momentum + 0.5 * size * root.pull(gradients)
-        for leap in range(self._schedule.leapfrog):
-            position = position + size * root.push(momentum)
-            values, gradients = self._batch(position)
-            last = leap == self._schedule.leapfrog - 1
-            momentum = momentum + (0.5 if last else 1.0) * size * root.pull(gradients)
-        after = values - 0.5 * (momentum**2).sum(axis=1)
-        with np.errstate(invalid="ignore"):
+        place = self._place
+        momentum = self._rng.standard_normal(place.position.shape)
+        before = place.value - 0.5 * (momentum**2).sum(axis=1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            momentum = momentum + 0.5 * size * root.pull(place.gradient)
+            for leap in range(self._schedule.leapfrog):
+                place = self._at(place.position + size * root.push(momentum))
+                last = leap == self._schedule.leapfrog - 1
+                momentum = momentum + (0.5 if last else 1.0) * size * root.pull(place.gradient)
+            after = place.value - 0.5 * (momentum**2).sum(axis=1)
             probability = np.exp(np.minimum(after - before, 0.0))
         probability = np.where(np.isfinite(probability), probability, 0.0)
-        accepted = self._rng.random(len(position)) < probability
-        self.position = np.where(accepted[:, None], position, self.position)
-        self.values = np.where(accepted, values, self.values)
-        self._gradients = np.where(accepted[:, None], gradients, self._gradients)
+        accepted = self._rng.random(len(probability)) < probability
+        self._place = place.where(accepted, self._place)
         return float(probability.mean())
 
-    def rewhiten(self, flat: np.ndarray) -> None:
-        """Whiten by the covariance of given states (n, dim), whole rounds of all chains."""
-        self._root = self._root.refit(flat)
+    def rewhiten(self, positions: Float[np.ndarray, "kept chains dim"]) -> None:
+        """Whiten by the covariance of positions of whole rounds of all chains."""
+        self._root = self._root.refit(positions.reshape(-1, positions.shape[-1]))
 
 
 class _Root:
@@ -186,8 +251,10 @@ def shares_of(guide: LatentGuide) -> np.ndarray:
     return guide.weights if isinstance(guide, MixtureNormal) else np.ones(1)
 
 
-def whitening(guide: LatentGuide, groups: np.ndarray) -> "_Root":
+def _whitening(guide: LatentGuide, groups: np.ndarray) -> "_Root":
     """Return the square root of the guide's covariance, by group of chains for a mixture."""
+    if isinstance(guide, TriangularFlow):
+        return _Root(np.ones(guide.dim))
     if isinstance(guide, MixtureNormal):
         return _GroupRoots(guide.scale_tril, groups)
     return _Root(guide.scale_tril if isinstance(guide, FullRankNormal) else guide.sd())

@@ -2,8 +2,10 @@
 
 import abc
 import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from jaxtyping import Float
 
 LOG_2PI = math.log(2.0 * math.pi)
@@ -43,6 +45,14 @@ class LatentGuide(abc.ABC):
     @abc.abstractmethod
     def sd(self) -> Float[Any, " dim"]:
         """Return the standard deviation of each latent coordinate."""
+
+    def scorer(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the map of latent vectors (n, dim) to units in which the guide is standard.
+
+        Here they are centred by the means and divided by the standard deviations.
+        """
+        mean, sd = np.asarray(self.mean()), np.asarray(self.sd())
+        return lambda z: (z - mean) / sd
 
 
 class GaussianGuide(LatentGuide):

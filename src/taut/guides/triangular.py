@@ -9,10 +9,11 @@ stands before what it scales.
 """
 
 import dataclasses
-import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.special
 from jaxtyping import Float, Int
 
 from taut._core.modules import module
@@ -20,8 +21,6 @@ from taut._core.namespace import match_dtype, namespace, solve_lower
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.guide import LOG_2PI, LatentGuide
 from taut.guides.noise import matched_noise
-
-LOG_2 = math.log(2.0)
 
 # Fixed draws that the moments, which have no short closed form, are taken from.
 MOMENT_DRAWS = 8192
@@ -37,16 +36,20 @@ class Layers:
         log_scale: s (draws, dim).
         angle: (arcsinh(e) + skew) exp(tail), of which h is the hyperbolic sine (draws, dim).
         marginal: h (draws, dim).
+        width: exp(s) (draws, dim).
         log_slope: logarithm of the derivative of h (draws, dim).
+        log_slope_gradient: its derivative with respect to noise (draws, dim).
         x: the result (draws, dim).
     """
 
-    linear: Float[Any, "draws dim+1"]
+    linear: Float[Any, "draws rows"]
     products: Float[Any, "draws pairs"]
     log_scale: Float[Any, "draws dim"]
     angle: Float[Any, "draws dim"]
     marginal: Float[Any, "draws dim"]
+    width: Float[Any, "draws dim"]
     log_slope: Float[Any, "draws dim"]
+    log_slope_gradient: Float[Any, "draws dim"]
     x: Float[Any, "draws dim"]
 
 
@@ -69,8 +72,8 @@ class TriangularFlow(LatentGuide):
 
     loc: Float[Any, " dim"]
     scale_tril: Float[Any, "dim dim"]
-    log_scale: Float[Any, "dim+1 dim"]
-    shift: Float[Any, "dim+1 dim"]
+    log_scale: Float[Any, "rows dim"]
+    shift: Float[Any, "rows dim"]
     pairs: Int[Any, "pairs 2"]
     bend: Float[Any, "pairs dim"]
     skew: Float[Any, " dim"]
@@ -102,18 +105,24 @@ class TriangularFlow(LatentGuide):
         linear = xp.concatenate([xp.ones_like(noise[:, :1]), noise], axis=1)
         products = product(noise[:, self.pairs[:, 0]], noise[:, self.pairs[:, 1]], self._same(xp))
         log_scale = linear @ self.log_scale
+        width = xp.exp(log_scale)
         angle = (xp.arcsinh(noise) + self.skew) * xp.exp(self.tail)
         marginal = xp.sinh(angle)
-        log_cosh = xp.logaddexp(angle, -angle) - LOG_2
-        log_slope = log_cosh + self.tail - 0.5 * xp.log1p(noise**2)
-        shift = linear @ self.shift + products @ self.bend
-        x = marginal * xp.exp(log_scale) + shift
-        return Layers(linear, products, log_scale, angle, marginal, log_slope, x)
+        squares, its_squares = 1.0 + noise**2, 1.0 + marginal**2
+        log_slope = 0.5 * xp.log(its_squares / squares) + self.tail
+        bent = marginal / xp.sqrt(its_squares * squares) * xp.exp(self.tail)
+        x = marginal * width + linear @ self.shift + products @ self.bend
+        gradient = bent - noise / squares
+        return Layers(linear, products, log_scale, angle, marginal, width, log_slope, gradient, x)
 
     def transform(self, noise: Float[Any, "*draws dim"]) -> Float[Any, "*draws dim"]:
         """Return draws made of standard normal noise."""
-        x = self.layers(noise.reshape(-1, self.dim)).x
-        return match_dtype((self.loc + x @ self.scale_tril.T).reshape(noise.shape), noise)
+        layers = self.layers(noise.reshape(-1, self.dim))
+        return match_dtype(self.place(layers).reshape(noise.shape), noise)
+
+    def place(self, layers: Layers) -> Float[Any, "draws dim"]:
+        """Return the draws whose layers are known."""
+        return self.loc + layers.x @ self.scale_tril.T
 
     def log_det(self, noise: Float[Any, "*draws dim"]) -> Float[Any, "*draws"]:
         """Return the logarithm of the Jacobian's determinant."""
@@ -126,22 +135,21 @@ class TriangularFlow(LatentGuide):
         whole = xp.log(xp.diagonal(self.scale_tril)).sum()
         return (layers.log_scale + layers.log_slope).sum(axis=1) + whole
 
-    def pull(
-        self, noise: Float[Any, "draws dim"], gradients: Float[Any, "draws dim"]
-    ) -> Float[Any, "draws dim"]:
+    def pull(self, layers: Layers, gradients: Float[Any, "draws dim"]) -> Float[Any, "draws dim"]:
         """Return the gradient with respect to noise of log p(transform(noise)) + log_det(noise).
 
         Args:
-            noise: where.
-            gradients: of log p with respect to its latent vector there.
+            layers: the map at the noise.
+            gradients: of log p with respect to the latent vectors there.
         """
-        xp = namespace(noise, self.loc)
-        layers = self.layers(noise)
+        xp = namespace(layers.x, self.loc)
+        noise, width = layers.linear[:, 1:], layers.width
         white = gradients @ self.scale_tril
-        slope = xp.exp(layers.log_slope + layers.log_scale)
-        own = white * slope + log_slope_gradient(layers.angle, self.tail, noise)
-        stretched = white * layers.marginal * xp.exp(layers.log_scale) + 1.0
+        own = white * xp.exp(layers.log_slope) * width + layers.log_slope_gradient
+        stretched = white * layers.marginal * width + 1.0
         result = own + stretched @ self.log_scale[1:].T + white @ self.shift[1:].T
+        if len(self.pairs) == 0:
+            return result
         first, second = self.pairs[:, 0], self.pairs[:, 1]
         bent = (white @ self.bend.T) * product_scale(self._same(xp))
         identity = xp.eye(self.dim)
@@ -183,6 +191,21 @@ class TriangularFlow(LatentGuide):
         """Return the standard deviation of each latent coordinate, over 8192 fixed draws."""
         return self._draws().std(axis=0)
 
+    def scorer(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the map of latent vectors (n, dim) to normal scores under each marginal.
+
+        Standard deviations of heavy tails are mostly noise; ranks are not (Vehtari and others 2021,
+        Bayesian Analysis 16).
+        """
+        ordered = np.sort(np.asarray(self._draws()), axis=0).T
+        scores = scipy.special.ndtri((np.arange(MOMENT_DRAWS) + 0.5) / MOMENT_DRAWS)
+
+        def score(z: np.ndarray) -> np.ndarray:
+            columns = zip(z.T, ordered, strict=True)
+            return np.stack([np.interp(column, marks, scores) for column, marks in columns], axis=1)
+
+        return score
+
     def _draws(self) -> Float[Any, "draws dim"]:
         noise = matched_noise(MOMENT_DRAWS, self.dim, np.random.default_rng(0))
         xp = namespace(self.loc)
@@ -200,10 +223,3 @@ def product(first: Any, second: Any, same: Any) -> Any:
 def product_scale(same: Any) -> Any:
     """Return what a product of a pair is multiplied by to have variance one."""
     return 1.0 - same * (1.0 - 0.5**0.5)
-
-
-def log_slope_gradient(angle: Any, tail: Any, noise: Any) -> Any:
-    """Return the derivative of the logarithm of h's derivative with respect to noise."""
-    xp = namespace(angle, noise)
-    root = xp.sqrt(1.0 + noise**2)
-    return xp.tanh(angle) * xp.exp(tail) / root - noise / root**2

@@ -12,13 +12,14 @@ import numpy as np
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.noise import matched_noise, power_of_two
 from taut.guides.triangular import TriangularFlow
+from taut.loop.allowance import allowed_gradients
 from taut.loop.monitor import Monitor, OutOfTime
-from taut.loop.stages import Outcome
+from taut.loop.stages import Outcome, default_tolerance
 from taut.loop.verdict import Verdict
 from taut.objectives.triangular import FlowEvaluation, Terms, TermsChart, evaluate_flow, grow
 from taut.solvers.lbfgs import Lbfgs
 
-FEWEST_DRAWS, MOST_DRAWS = 512, 2048
+FEWEST_DRAWS, MOST_DRAWS = 512, 1024
 DRAWS_PER_DIM = 8
 MOST_ROUNDS = 5
 EVALUATIONS_PER_ROUND = 40
@@ -26,11 +27,17 @@ EVALUATIONS_PER_ROUND = 40
 # A Gaussian whose draws are worth this share of independent ones is left as it is.
 GOOD_ENOUGH = 0.95
 
+# What is left to gain matters less than for a Gaussian: chains go on from a flow.
+LOOSER = 2.0
+
 # A flow must beat its Gaussian by so many standard errors of the difference.
 CLEARLY = 2.0
 
-# A term must promise this share of the tolerance.
-LEAST_GAIN = 0.1
+# Nats that a term must promise.
+LEAST_GAIN = 5e-4
+
+# A round stops where steps gain less than this share of the tolerance.
+FINISHED = 0.1
 
 
 class FlowFit:
@@ -79,22 +86,27 @@ class FlowFit:
         evaluation = self._evaluate(gaussian, draws)
         if not np.isfinite(evaluation.loss) or (not always and _efficient(evaluation)):
             return outcome
-        terms, gap, kept = Terms.marginal(dim), np.inf, None
+        terms, gap, kept, settled = Terms.marginal(dim), np.inf, None, False
         for number in range(MOST_ROUNDS):
-            grown = grow(terms, evaluation, LEAST_GAIN * self._tolerance)
-            if number > 0 and grown.count == terms.count and gap < self._tolerance:
+            grown = grow(terms, evaluation, LEAST_GAIN)
+            if settled and grown.count == terms.count:
                 break
             terms = grown
             fitted, decrease = self._optimise(terms, evaluation)
             draws = min(2 * draws, most_draws)
-            evaluation = self._evaluate(fitted.guide, draws)
-            if not np.isfinite(evaluation.loss):
-                break
+            fresh = self._evaluate(fitted.guide, draws)
+            if not np.isfinite(fresh.loss):
+                # Fitted to so few draws that others fall where there is no density.
+                most_draws = 2 * most_draws
+                evaluation = self._evaluate(evaluation.guide, draws)
+                continue
+            evaluation = kept = fresh
             # The truth lies between a loss on the draws it was fitted to and one on fresh draws.
-            overfitted = 0.5 * max(evaluation.loss - fitted.loss, 0.0)
-            kept, gap = evaluation, max(overfitted, decrease if number else 0.0)
+            overfitted = 0.5 * max(fresh.loss - fitted.loss, 0.0)
+            gap = max(overfitted, decrease if number else 0.0)
+            settled = overfitted < self._tolerance and decrease < self._tolerance
             self._monitor.record(evaluation, "flow", gap)
-            if self._monitor.gradients > self._last:
+            if self._monitor.gradients > self._last or (number and decrease < self._tolerance):
                 break
         if kept is None or not self._better(kept, gaussian):
             self._monitor.best = outcome.guide
@@ -124,7 +136,7 @@ class FlowFit:
 
         solver = Lbfgs(function, self._resolution)
         state = solver.init(np.zeros(chart.size), first.loss, chart.gradient(first))
-        goal, quiet = LEAST_GAIN * self._tolerance, 0
+        goal, quiet = FINISHED * self._tolerance, 0
         while state.tried < EVALUATIONS_PER_ROUND and quiet < 2:
             state = solver.step(state)
             if not state.moved or self._monitor.gradients > self._last:
@@ -167,8 +179,7 @@ def climb(
     monitor: Monitor,
     rng: np.random.Generator,
     resolution: float,
-    tolerance: float,
-    most: float,
+    work: float,
 ) -> Outcome:
     """Go on from a Gaussian to a flow where the guide's name allows it and there is need.
 
@@ -178,11 +189,13 @@ def climb(
         monitor: the watched batch function.
         rng: source of the draws.
         resolution: relative rounding error of a log density.
-        tolerance: ELBO in nats that may be lost.
-        most: gradients the flow may take.
+        work: elements computed for one gradient.
     """
-    if name not in ("auto", "flow") or not isinstance(outcome.guide, FullRankNormal):
+    guide, always = outcome.guide, name == "flow"
+    most = np.inf if always else allowed_gradients(work, monitor.gradients)
+    if name not in ("auto", "flow") or not isinstance(guide, FullRankNormal) or not most:
         return outcome
     if outcome.verdict.reason == "non-finite":
         return outcome
-    return FlowFit(monitor, rng, resolution, tolerance, most).run(outcome, name == "flow")
+    tolerance = LOOSER * default_tolerance(guide.dim)
+    return FlowFit(monitor, rng, resolution, tolerance, most).run(outcome, always)

@@ -30,7 +30,7 @@ FAMILIES: dict[str, type[Family]] = {
     "low-rank": LowRankFamily,
 }
 
-GUIDE_NAMES = ("auto", *FAMILIES, "mixture")
+GUIDE_NAMES = ("auto", *FAMILIES, "mixture", "flow")
 
 # Starts far out, to look for other solutions: always, and again once several were found, until a
 # search brings nothing new and each was reached from two starts or more. They need not arrive at a
@@ -59,7 +59,7 @@ class GaussianSearch:
     """Start search, comparison of what it found, and the fit of the best.
 
     Args:
-        name: one of `GUIDE_NAMES`.
+        name: one of `GUIDE_NAMES`; a flow begins as a full-rank Gaussian.
         modes: search all the further starts, whatever the first ones found.
         dim: number of latent coordinates.
         monitor: the watched batch function.
@@ -82,6 +82,8 @@ class GaussianSearch:
         self._modes = modes
         if name == "auto":
             name = "full-rank" if dim <= LARGEST_FULL_RANK else "low-rank"
+        elif name == "flow":
+            name = "full-rank"
         self._name = name
         self._dim = dim
         self._monitor = monitor

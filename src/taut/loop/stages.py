@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from taut.guides.noise import power_of_two
 from taut.loop.monitor import Monitor
 from taut.loop.verdict import Verdict
 from taut.objectives.matched_elbo import Evaluation, Family, evaluate
-from taut.guides.noise import power_of_two
 from taut.solvers.lbfgs import Lbfgs
 from taut.solvers.natural_gradient import NaturalGradient
 

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from taut._core.errors import InputError
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mean_field import MeanFieldNormal
-from taut.loop.monitor import Monitor, OutOfTime
 from taut.guides.noise import matched_noise
+from taut.loop.monitor import Monitor, OutOfTime
 from taut.solvers.ascent import MOST_STEPS, Ascents, PathPoint
 
 RADIUS = 2.0

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from taut.guides.full_rank import FullRankNormal
-from taut.objectives.matched_elbo import Chart, Evaluation, Family, NaturalStep
 from taut.guides.noise import matched_noise, power_of_two
+from taut.objectives.matched_elbo import Chart, Evaluation, Family, NaturalStep
 
 ROOT_2 = np.sqrt(2.0)
 

@@ -9,9 +9,9 @@ from jaxtyping import Float
 
 from taut.guides.low_rank import LowRankNormal
 from taut.guides.mean_field import MeanFieldNormal
+from taut.guides.noise import matched_noise, power_of_two
 from taut.objectives.full_rank import ROOT_2
 from taut.objectives.matched_elbo import Chart, Evaluation, Family
-from taut.guides.noise import matched_noise, power_of_two
 
 
 def default_rank(dim: int) -> int:

@@ -4,9 +4,9 @@ import numpy as np
 from jaxtyping import Float
 
 from taut.guides.mean_field import MeanFieldNormal
+from taut.guides.noise import standardised
 from taut.objectives.full_rank import ROOT_2, TRUST_RADIUS
 from taut.objectives.matched_elbo import Chart, Evaluation, Family, NaturalStep
-from taut.guides.noise import standardised
 
 
 class MeanFieldFamily(Family):

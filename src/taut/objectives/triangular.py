@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from taut.guides.guide import LOG_2PI
-from taut.guides.triangular import Layers, TriangularFlow, log_slope_gradient, product
+from taut.guides.triangular import Layers, TriangularFlow, product
 from taut.objectives.matched_elbo import Batch, Evaluation
 
-# A term is taken on if its gradient is this many standard errors from zero.
-CLEAR = 3.5
+# A term is taken on if its gradient is this many standard errors from zero; or fewer, if all terms
+# of one source together, such as the scales that hang on one neck, stand out by so many.
+CLEAR, CLEAR_IN_COMPANY, CLEAR_TOGETHER = 3.5, 2.0, 5.0
 MOST_PAIRS = 64
 
 # Above this dimension products are made of these coordinates only, and of squares.
@@ -41,7 +42,7 @@ def evaluate_flow(batch: Batch, guide: TriangularFlow, noise: np.ndarray) -> Flo
     """Evaluate the objective at a flow with `batch`, a batched log density and gradient."""
     with np.errstate(over="ignore", invalid="ignore"):
         layers = guide.layers(noise)
-        z = guide.loc + layers.x @ guide.scale_tril.T
+        z = guide.place(layers)
         entropy = guide.log_det_of(layers).mean() + 0.5 * guide.dim * (1.0 + LOG_2PI)
     loss, values, gradients = np.inf, np.full(len(z), -np.inf), np.zeros_like(z)
     if np.isfinite(z).all():
@@ -63,8 +64,8 @@ class Terms:
         bend: of its `bend` (pairs, dim).
     """
 
-    log_scale: Bool[np.ndarray, "dim+1 dim"]
-    shift: Bool[np.ndarray, "dim+1 dim"]
+    log_scale: Bool[np.ndarray, "rows dim"]
+    shift: Bool[np.ndarray, "rows dim"]
     pairs: Int[np.ndarray, "pairs 2"]
     bend: Bool[np.ndarray, "pairs dim"]
 
@@ -91,7 +92,7 @@ def grow(terms: Terms, evaluation: FlowEvaluation, least: float) -> Terms:
     """Take on the terms whose path gradient is clear and promises more than `least` nats each."""
     layers, dim = evaluation.layers, evaluation.guide.dim
     residual = evaluation.white - _score(evaluation)
-    stretched = residual * layers.marginal * np.exp(layers.log_scale)
+    stretched = residual * layers.marginal * layers.width
     before = np.vstack([np.zeros(dim, bool), np.arange(dim) > np.arange(dim)[:, None]])
     # The curvature of a scale is 2, that of a shift 1, where the flow is still the Gaussian.
     scale_gain = _gain(layers.linear, stretched, 2.0, before)
@@ -140,9 +141,14 @@ def _gain(
     """Return the nats each term promises (features, dim), zero where its gradient is not clear."""
     draws = len(features)
     mean = features.T @ residual / draws
-    variance = np.maximum((features**2).T @ residual**2 / draws - mean**2, 0.0)
-    clear = mean**2 > CLEAR**2 * variance / draws
-    return np.where(clear & allowed, mean**2 / (2.0 * curvature), 0.0)
+    variance = np.maximum((features**2).T @ residual**2 / draws - mean**2, 0.0) / draws
+    variance = np.where(allowed, variance, 0.0)
+    squares = np.where(allowed, mean**2, 0.0)
+    excess = (squares - variance).sum(axis=1)
+    together = excess > CLEAR_TOGETHER * np.sqrt(2.0 * (variance**2).sum(axis=1))
+    least = np.where(together, CLEAR_IN_COMPANY, CLEAR)[:, None]
+    clear = squares > least**2 * variance
+    return np.where(clear, squares / (2.0 * curvature), 0.0)
 
 
 def _score(evaluation: FlowEvaluation) -> np.ndarray:
@@ -150,9 +156,9 @@ def _score(evaluation: FlowEvaluation) -> np.ndarray:
 
     What is left out has mean zero times any term, so path gradients stay unbiased.
     """
-    guide, layers, noise = evaluation.guide, evaluation.layers, evaluation.noise
-    own = noise + log_slope_gradient(layers.angle, guide.tail, noise)
-    return -own * np.exp(-layers.log_slope - layers.log_scale)
+    layers = evaluation.layers
+    own = evaluation.noise + layers.log_slope_gradient
+    return -own * np.exp(-layers.log_slope) / layers.width
 
 
 class TermsChart:
@@ -197,11 +203,10 @@ class TermsChart:
         """Return the gradient of the loss at the evaluation's flow."""
         layers, white, guide = evaluation.layers, evaluation.white, evaluation.guide
         draws = len(white)
-        width = np.exp(layers.log_scale)
-        stretched = white * layers.marginal * width + 1.0
-        tanh = np.tanh(layers.angle)
+        stretched = white * layers.marginal * layers.width + 1.0
         # The marginal's derivative with respect to its angle.
-        turned = white * width * np.sqrt(1.0 + layers.marginal**2) + tanh
+        slope = np.sqrt(1.0 + layers.marginal**2)
+        turned = white * layers.width * slope + layers.marginal / slope
         skewed = turned * np.exp(guide.tail)
         tailed = turned * layers.angle + 1.0
         scale = layers.linear.T @ stretched

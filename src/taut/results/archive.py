@@ -22,6 +22,7 @@ from taut.guides.full_rank import FullRankNormal
 from taut.guides.low_rank import LowRankNormal
 from taut.guides.mean_field import MeanFieldNormal
 from taut.guides.mixture_normal import MixtureNormal
+from taut.guides.triangular import TriangularFlow
 from taut.loop.trace import Trace
 from taut.loop.verdict import Verdict
 from taut.posterior.draws import Draws
@@ -30,7 +31,7 @@ from taut.results.record import Record
 from taut.targets.program import Site
 
 FORMAT = 1
-_KINDS = (FullRankNormal, MeanFieldNormal, LowRankNormal, MixtureNormal)
+_KINDS = (FullRankNormal, MeanFieldNormal, LowRankNormal, MixtureNormal, TriangularFlow)
 GUIDES = {guide.name: guide for guide in _KINDS}
 
 # Groups of arrays in the file, and the records they belong to.
