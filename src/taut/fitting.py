@@ -16,7 +16,7 @@ from taut._core.errors import InputError, did_you_mean
 from taut._core.precision import native_dtype
 from taut._core.threads import single_blas_thread
 from taut.diagnostics.checks import run_checks
-from taut.diagnostics.psis import heavy_tails
+from taut.diagnostics.tails import heavy_tails
 from taut.diagnostics.trust import Solutions, judge
 from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.flow import climb

@@ -37,20 +37,54 @@ def _off(fit, exact):
     return max(errors), min(ratios), max(ratios)
 
 
+# b has the variance 1 + 0.01 * 2 * 3^4 of the square of a normal, on top of its own.
+BANANA = {"a": (0.0, 3.0), "b": (0.0, np.sqrt(1.0 + 0.02 * 81.0))}
+
+
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_curved_posterior_is_corrected_or_refused(seed):
+def test_a_curved_posterior_is_held_by_a_flow(seed):
     fit = taut.fit(banana, seed=seed, progress=False)
+    assert (fit.guide_name, fit.trust) == ("flow", "trusted")
+    error, low, high = _off(fit, BANANA)
+    assert error < MEAN_ERROR
+    assert SD_RATIOS[0] < low <= high < SD_RATIOS[1]
+    assert fit.log_evidence[0] == pytest.approx(0.0, abs=0.02)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_curved_posterior_is_corrected_or_refused_as_a_gaussian(seed):
+    fit = taut.fit(banana, guide="full-rank", seed=seed, progress=False)
     assert fit.trust != "trusted"
-    # b has the variance 1 + 0.01 * 2 * 3^4 of the square of a normal, on top of its own.
-    error, low, high = _off(fit, {"a": (0.0, 3.0), "b": (0.0, np.sqrt(1.0 + 0.02 * 81.0))})
+    error, low, high = _off(fit, BANANA)
     if fit.trust == "usable":
         assert error < MEAN_ERROR
         assert SD_RATIOS[0] < low <= high < SD_RATIOS[1]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_funnel_is_not_believed(seed):
-    assert taut.fit(funnel, seed=seed, progress=False).trust == "not trusted"
+def test_a_funnel_is_held_by_a_flow(seed):
+    fit = taut.fit(funnel, seed=seed, progress=False)
+    assert fit.guide_name == "flow"
+    assert fit.trust != "not trusted"
+    error, low, high = _off(fit, {"v": (0.0, 3.0)})
+    assert error < MEAN_ERROR
+    assert 0.85 < low <= high < 1.15
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_funnel_is_not_believed_as_a_gaussian(seed):
+    assert taut.fit(funnel, guide="full-rank", seed=seed, progress=False).trust == "not trusted"
+
+
+def test_a_flow_is_saved_and_loaded(tmp_path):
+    fit = taut.fit(funnel, progress=False)
+    fit.save(tmp_path / "funnel.npz")
+    again = taut.load(tmp_path / "funnel.npz", funnel)
+    z = fit.guide.transform(np.random.default_rng(0).standard_normal((5, 10)))
+    np.testing.assert_array_equal(again.guide.log_prob(z), fit.guide.log_prob(z))
+    assert "triangular flow" in str(again)
+    # Chains that go on walk in the flow's coordinates, down the neck too.
+    assert again.sample(10_000)["v"].std() == pytest.approx(3.0, rel=0.15)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -5,7 +5,6 @@ whole fit; the tests hold the two together to rounding.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -13,12 +12,6 @@ from jaxtyping import Float
 REFERENCE = (
     "Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling, JMLR 25"
 )
-
-# With a tail of this Pareto shape or heavier the variance does not exist.
-HEAVY_TAIL = 0.5
-
-# Only scalars that reach this many times their 90 % interval away from the median are looked at.
-SUSPICIOUS_REACH = 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,21 +107,6 @@ def scalar_k_hat(
         return shape
     with np.errstate(divide="ignore"):
         return max(shape, smooth(log_weights + np.log(spread))[1])
-
-
-def heavy_tails(
-    names: Sequence[str], values: Float[np.ndarray, "draws scalars"]
-) -> dict[str, float]:
-    """Return the scalars whose tails are too heavy for a variance, with their Pareto shapes."""
-    low, middle, high = np.quantile(values, [0.05, 0.5, 0.95], axis=0)
-    distance = np.abs(values - middle)
-    suspicious = distance.max(axis=0) > SUSPICIOUS_REACH * np.maximum(high - low, 1e-300)
-    found = {}
-    for column in np.flatnonzero(suspicious).tolist():
-        _, shape = smooth(np.log(np.maximum(distance[:, column], 1e-300)))
-        if shape > HEAVY_TAIL:
-            found[names[column]] = shape
-    return found
 
 
 def _pareto_quantile(probability: np.ndarray, shape: float, scale: float) -> np.ndarray:

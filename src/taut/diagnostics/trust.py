@@ -13,10 +13,11 @@ from jaxtyping import Float
 
 from taut._core.errors import first_few
 from taut.diagnostics.finding import Finding
-from taut.diagnostics.psis import HEAVY_TAIL, Weights
 from taut.diagnostics.psis import REFERENCE as PSIS_REFERENCE
+from taut.diagnostics.psis import Weights
 from taut.diagnostics.short_hmc import REFERENCE as HMC_REFERENCE
 from taut.diagnostics.short_hmc import Chains
+from taut.diagnostics.tails import LARGE_KURTOSIS
 from taut.loop.verdict import Verdict
 
 # What a reader of a posterior would notice.
@@ -87,7 +88,7 @@ def judge(
         chains: the short chains; None if they were skipped.
         solutions: what the start search found.
         coordinates: names of the latent coordinates.
-        tails: Pareto shape of the tail of each scalar that looks heavy.
+        tails: kurtosis of each scalar whose tail is heavy.
         skipped: why checks were skipped, one sentence.
         complete: False if checks were switched off or stopped; such a fit is never believed.
     """
@@ -268,10 +269,10 @@ def _modes(solutions: Solutions, coordinates: Sequence[str]) -> Finding:
 def _heavy(tails: dict[str, float]) -> Finding:
     worst = max(tails, key=tails.__getitem__)
     text = (
-        f"The posterior of {first_few(list(tails))} has a tail so heavy that its sd may not exist; "
-        "report quantiles instead."
+        f"The sd of {first_few(list(tails))} rests on a few draws far out: its tail is heavy. "
+        "Report quantiles instead."
     )
-    return Finding("tails", round(tails[worst], 2), HEAVY_TAIL, "doubt", text, "", PSIS_REFERENCE)
+    return Finding("tails", round(tails[worst], 1), LARGE_KURTOSIS, "doubt", text)
 
 
 def _caveat(solutions: Solutions) -> Finding:

@@ -163,7 +163,7 @@ class Walk:
         place = self._place
         momentum = self._rng.standard_normal(place.position.shape)
         before = place.value - 0.5 * (momentum**2).sum(axis=1)
-        with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             momentum = momentum + 0.5 * size * root.pull(place.gradient)
             for leap in range(self._schedule.leapfrog):
                 place = self._at(place.position + size * root.push(momentum))

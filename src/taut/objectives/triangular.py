@@ -40,16 +40,16 @@ class FlowEvaluation(Evaluation):
 
 def evaluate_flow(batch: Batch, guide: TriangularFlow, noise: np.ndarray) -> FlowEvaluation:
     """Evaluate the objective at a flow with `batch`, a batched log density and gradient."""
-    with np.errstate(over="ignore", invalid="ignore"):
+    loss, values, gradients = np.inf, np.full(len(noise), -np.inf), np.zeros_like(noise)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         layers = guide.layers(noise)
         z = guide.place(layers)
-        entropy = guide.log_det_of(layers).mean() + 0.5 * guide.dim * (1.0 + LOG_2PI)
-    loss, values, gradients = np.inf, np.full(len(z), -np.inf), np.zeros_like(z)
-    if np.isfinite(z).all():
-        values, gradients = batch(z)
-        mean = values.mean()
-        loss = -(mean + entropy) if np.isfinite(mean) else np.inf
-    white = gradients @ guide.scale_tril
+        if np.isfinite(z).all():
+            values, gradients = batch(z)
+            entropy = guide.log_det_of(layers).mean() + 0.5 * guide.dim * (1.0 + LOG_2PI)
+            loss = -(values.mean() + entropy)
+        white = gradients @ guide.scale_tril
+    loss = loss if np.isfinite(loss) else np.inf
     return FlowEvaluation(guide, noise, float(loss), values, gradients, layers, white)
 
 
@@ -158,7 +158,7 @@ def _score(evaluation: FlowEvaluation) -> np.ndarray:
     """
     layers = evaluation.layers
     own = evaluation.noise + layers.log_slope_gradient
-    return -own * np.exp(-layers.log_slope) / layers.width
+    return -own / (layers.slope * layers.width)
 
 
 class TermsChart:

@@ -1,0 +1,107 @@
+"""Bending a Gaussian into a flow, on posteriors whose evidence is known."""
+
+import numpy as np
+import pytest
+from batches import covariance, gaussian, log_gamma
+from seeds import SEEDS
+
+from taut.guides.full_rank import FullRankNormal
+from taut.loop.flow import FlowFit, climb
+from taut.loop.gaussian import GaussianSearch
+from taut.loop.monitor import Monitor
+from taut.loop.progress import Progress
+
+DOUBLE = 4.0 * np.finfo(float).eps
+LOG_2PI = np.log(2.0 * np.pi)
+
+
+def _funnel(z):
+    v, rest = z[:, 0], z[:, 1:]
+    others = rest.shape[1]
+    # A line search may look where this overflows.
+    with np.errstate(over="ignore", invalid="ignore"):
+        shrink, squares = np.exp(-v), (rest**2).sum(axis=1)
+        values = -0.5 * v**2 - 0.5 * shrink * squares - 0.5 * others * v
+        own = -v + 0.5 * shrink * squares - 0.5 * others
+        constant = -0.5 * (others + 1) * LOG_2PI
+        return constant + values, np.column_stack([own, -shrink[:, None] * rest])
+
+
+def _banana(z):
+    off = z[:, 1] - 0.5 * z[:, 0] ** 2
+    values = -0.5 * z[:, 0] ** 2 - 0.5 * off**2 - LOG_2PI
+    return values, np.column_stack([-z[:, 0] + off * z[:, 0], -off])
+
+
+def _skewed(z):
+    values, gradients = log_gamma(0.7)(z)
+    # The logarithm of Gamma(0.7).
+    return values - 0.26086724653166654 * z.shape[1], gradients
+
+
+POSTERIORS = {"funnel": (_funnel, 5), "banana": (_banana, 2), "log-gamma": (_skewed, 3)}
+
+
+def _fit(name, batch, dim, seed, **options):
+    monitor = Monitor(batch, Progress(False))
+    streams = [np.random.default_rng([seed, stream]) for stream in range(4)]
+    outcome = GaussianSearch("full-rank", False, dim, monitor, DOUBLE, *streams[:2]).run()
+    return outcome, climb(name, outcome, monitor, streams[3], DOUBLE, 1.0), monitor
+
+
+def _elbo(batch, guide, seed):
+    noise = np.random.default_rng([seed, 9]).standard_normal((20_000, guide.dim))
+    z = guide.transform(noise)
+    ratios = batch(z)[0] - guide.log_prob(z)
+    return ratios.mean(), ratios.std() / np.sqrt(len(ratios))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_what_the_flow_holds_it_finds(name, seed):
+    # The evidence is one. Funnel and banana are flows of this kind; a log-gamma nearly is.
+    batch, dim = POSTERIORS[name]
+    before, after, _ = _fit("auto", batch, dim, seed)
+    assert after.guide.name == "flow"
+    assert after.verdict.converged
+    elbo, error = _elbo(batch, after.guide, seed)
+    lower, _ = _elbo(batch, before.guide, seed)
+    assert elbo > lower
+    assert -max(0.05, 3.0 * after.verdict.expected_gap) - 5.0 * error < elbo < 5.0 * error
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_gaussian_stays_a_gaussian(seed):
+    rng = np.random.default_rng(seed)
+    batch = gaussian(rng.normal(size=6), covariance(6, rng))
+    before, after, monitor = _fit("auto", batch, 6, seed)
+    assert after is before
+    # Even if it is asked for, a flow that gains nothing is not returned.
+    always = FlowFit(monitor, rng, DOUBLE, 0.02, np.inf).run(before, always=True)
+    assert always.guide.name == "full-rank" or _elbo(batch, always.guide, seed)[0] > -0.02
+
+
+def test_other_guides_are_left_alone():
+    for name in ("full-rank", "mixture"):
+        before, after, _ = _fit(name, _banana, 2, 0)
+        assert after is before
+
+
+def test_a_gradient_that_costs_too_much_leaves_the_gaussian():
+    monitor = Monitor(_banana, Progress(False))
+    streams = [np.random.default_rng(stream) for stream in range(3)]
+    outcome = GaussianSearch("full-rank", False, 2, monitor, DOUBLE, *streams[:2]).run()
+    spent = monitor.gradients
+    assert climb("auto", outcome, monitor, streams[2], DOUBLE, 2e6) is outcome
+    assert monitor.gradients == spent
+    assert climb("flow", outcome, monitor, streams[2], DOUBLE, 2e6).guide.name == "flow"
+
+
+def test_a_spent_budget_leaves_the_gaussian():
+    monitor = Monitor(_banana, Progress(False))
+    streams = [np.random.default_rng(stream) for stream in range(3)]
+    outcome = GaussianSearch("full-rank", False, 2, monitor, DOUBLE, *streams[:2]).run()
+    monitor.deadline = 0.0
+    assert climb("auto", outcome, monitor, streams[2], DOUBLE, 1.0) is outcome
+    assert monitor.best is outcome.guide
+    assert isinstance(outcome.guide, FullRankNormal)

@@ -1,0 +1,139 @@
+"""The objective of a triangular flow: gradients, curvature, and the terms that are taken on."""
+
+import numpy as np
+import pytest
+from batches import covariance, gaussian, log_gamma
+from seeds import SEEDS
+
+from taut.guides.full_rank import FullRankNormal
+from taut.guides.noise import matched_noise
+from taut.guides.triangular import TriangularFlow
+from taut.objectives.triangular import Terms, TermsChart, evaluate_flow, grow
+
+DIM = 4
+LEAST = 5e-4
+
+
+def funnel(z):
+    """A neck of sd 3 that scales the others."""
+    v, rest = z[:, 0], z[:, 1:]
+    squares = (rest**2).sum(axis=1)
+    shrink = np.exp(-v)
+    others = rest.shape[1]
+    values = -0.5 * v**2 / 9.0 - 0.5 * shrink * squares - 0.5 * others * v
+    own = -v / 9.0 + 0.5 * shrink * squares - 0.5 * others
+    return values, np.column_stack([own, -shrink[:, None] * rest])
+
+
+def banana(z):
+    """A parabola: the second coordinate follows the square of the first."""
+    off = z[:, 1] - 0.5 * z[:, 0] ** 2
+    values = -0.5 * z[:, 0] ** 2 - 0.5 * off**2
+    return values, np.column_stack([-z[:, 0] + off * z[:, 0], -off])
+
+
+def _terms(dim, rng):
+    index = np.arange(dim)
+    after = np.vstack([np.ones(dim, bool), index > index[:, None]])
+    pairs = np.array([[0, 0], [0, 1], [1, 2]])
+    free = after & (rng.random(after.shape) < 0.7)
+    free[0] = True
+    return Terms(free, free, pairs, index > pairs.max(axis=1)[:, None])
+
+
+def _around(dim, rng):
+    return TriangularFlow.around(
+        FullRankNormal(rng.normal(size=dim), np.linalg.cholesky(covariance(dim, rng)))
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_gradient_is_the_slope_of_the_loss(seed):
+    rng = np.random.default_rng(seed)
+    terms = _terms(DIM, rng)
+    chart = TermsChart(terms.flow(_around(DIM, rng)), terms)
+    noise = matched_noise(64, DIM, rng)
+    point, direction = 0.1 * rng.normal(size=(2, chart.size))
+
+    def loss(step):
+        flow = chart.guide(point + step * direction)
+        return evaluate_flow(log_gamma(2.0), flow, noise)
+
+    slope = chart.gradient(loss(0.0)) @ direction
+    # Richardson's extrapolation of two central differences: an error of order h^4.
+    first, second = ((loss(h).loss - loss(-h).loss) / (2.0 * h) for h in (2e-3, 1e-3))
+    assert (4.0 * second - first) / 3.0 == pytest.approx(slope, rel=1e-6, abs=1e-6)
+
+
+def test_the_curvature_is_the_identity_where_the_flow_is_the_posterior(within_error):
+    # At the posterior the Hessian of the loss is the Fisher information: the covariance of scores.
+    rng = np.random.default_rng(0)
+    cov = covariance(DIM, rng)
+    mean = rng.normal(size=DIM)
+    flow = TriangularFlow.around(FullRankNormal(mean, np.linalg.cholesky(cov)))
+    terms = _terms(DIM, rng)
+    chart = TermsChart(terms.flow(flow), terms)
+    noise = rng.standard_normal((4000, DIM))
+    step = 1e-4
+    blocks = np.array_split(noise, 40)
+    hessians = []
+    for block in blocks:
+        columns = []
+        for unit in np.eye(chart.size):
+            ends = [
+                chart.gradient(evaluate_flow(gaussian(mean, cov), chart.guide(h * unit), block))
+                for h in (step, -step)
+            ]
+            columns.append((ends[0] - ends[1]) / (2.0 * step))
+        hessians.append(np.array(columns))
+    error = np.std(hessians, axis=0, ddof=1) / np.sqrt(len(hessians))
+    within_error(np.mean(hessians, axis=0), np.eye(chart.size), error + 1e-6)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_gaussian_posterior_takes_on_no_terms(seed):
+    rng = np.random.default_rng(seed)
+    cov = covariance(DIM, rng)
+    flow = TriangularFlow.around(FullRankNormal(np.zeros(DIM), np.linalg.cholesky(cov)))
+    seen = evaluate_flow(gaussian(np.zeros(DIM), cov), flow, matched_noise(512, DIM, rng))
+    assert grow(Terms.marginal(DIM), seen, LEAST).count == 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_funnel_asks_for_scales_that_hang_on_its_neck(seed):
+    rng = np.random.default_rng(seed)
+    flow = TriangularFlow.around(FullRankNormal(np.zeros(DIM), np.diag([1.0, 1.0, 1.0, 1.0])))
+    terms = grow(
+        Terms.marginal(DIM), evaluate_flow(funnel, flow, matched_noise(512, DIM, rng)), LEAST
+    )
+    assert terms.log_scale[1, 1:].all()
+    assert not terms.log_scale[2:].any()
+    assert not terms.shift[1:].any()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_banana_asks_for_a_square(seed):
+    rng = np.random.default_rng(seed)
+    flow = TriangularFlow.around(FullRankNormal(np.zeros(2), np.diag([1.0, 1.2])))
+    terms = grow(Terms.marginal(2), evaluate_flow(banana, flow, matched_noise(512, 2, rng)), LEAST)
+    assert terms.pairs.tolist() == [[0, 0]]
+    assert terms.bend.tolist() == [[False, True]]
+
+
+def test_terms_already_there_stay():
+    rng = np.random.default_rng(0)
+    flow = TriangularFlow.around(FullRankNormal(np.zeros(2), np.diag([1.0, 1.2])))
+    seen = evaluate_flow(banana, flow, matched_noise(512, 2, rng))
+    terms = grow(Terms.marginal(2), seen, LEAST)
+    again = grow(terms, evaluate_flow(banana, terms.flow(flow), seen.noise), LEAST)
+    assert again.pairs.tolist() == terms.pairs.tolist()
+    assert (again.bend >= terms.bend).all()
+    assert (again.log_scale >= terms.log_scale).all()
+
+
+def test_an_overflow_is_a_loss_of_infinity():
+    flow = TriangularFlow.around(FullRankNormal(np.zeros(2), np.eye(2)))
+    terms = Terms.marginal(2)
+    chart = TermsChart(flow, terms)
+    seen = evaluate_flow(banana, chart.guide(np.full(chart.size, 1e3)), np.ones((4, 2)))
+    assert seen.loss == np.inf
