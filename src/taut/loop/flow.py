@@ -37,7 +37,7 @@ CLEARLY = 2.0
 LEAST_GAIN = 5e-4
 
 # A round stops where steps gain less than this share of the tolerance.
-FINISHED = 0.1
+FINISHED = 0.5
 
 
 class FlowFit:
