@@ -95,8 +95,20 @@ RULES = {
     "budget": ({"verdict": _stopped("budget", np.nan)}, "optimiser", "bad", "not trusted"),
     "interrupted": ({"verdict": _stopped("interrupted", 0.01)}, "optimiser", "bad", "not trusted"),
     "not finite": ({"verdict": _stopped("non-finite", np.nan)}, "optimiser", "bad", "not trusted"),
-    "high k-hat": ({"weights": _weights(0.71)}, "k-hat", "doubt", "usable"),
-    "k-hat at its limit": ({"weights": _weights(0.70)}, "k-hat", "good", "trusted"),
+    # The error of k-hat is 1.82 / sqrt(192) = 0.13 here.
+    "high k-hat": ({"weights": _weights(0.84)}, "k-hat", "doubt", "usable"),
+    "k-hat within its error of the limit": (
+        {"weights": _weights(0.82)},
+        "k-hat",
+        "good",
+        "trusted",
+    ),
+    "k-hat at its limit": (
+        {"weights": _weights(0.70, 0.96), **NO_CHAINS},
+        "k-hat",
+        "good",
+        "trusted",
+    ),
     "k-hat of nearly constant weights": (
         {"weights": _weights(0.9, 0.91)},
         "k-hat",

@@ -5,6 +5,7 @@ whole fit; the tests hold the two together to rounding.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 from jaxtyping import Float
@@ -39,6 +40,11 @@ class Weights:
         """Effective draws as a share of all."""
         return self.effective / len(self.log_weights)
 
+    @property
+    def k_hat_error(self) -> float:
+        """Standard error of k_hat, (1 + k) / sqrt(tail), that of the fit of a Pareto tail."""
+        return (1.0 + self.k_hat) / math.sqrt(_tail(len(self.log_weights)))
+
 
 def importance_weights(log_ratios: Float[np.ndarray, " draws"]) -> Weights:
     """Smooth the importance ratios log p - log q of independent draws.
@@ -61,7 +67,7 @@ def smooth(log_ratios: Float[np.ndarray, " draws"]) -> tuple[Float[np.ndarray, "
     """Return normalised log weights with a Pareto tail fitted to the largest, and its shape."""
     log_weights = log_ratios - log_ratios.max()
     draws = len(log_weights)
-    tail = int(np.ceil(min(0.2 * draws, 3.0 * np.sqrt(draws))))
+    tail = _tail(draws)
     order = np.argsort(log_weights, kind="stable")
     cutoff = max(log_weights[order[-tail - 1]], np.log(np.finfo(float).tiny))
     largest = order[-tail:]
@@ -73,6 +79,10 @@ def smooth(log_ratios: Float[np.ndarray, " draws"]) -> tuple[Float[np.ndarray, "
         quantile = _pareto_quantile(probability, k_hat, scale)
         log_weights[largest] = np.minimum(np.log(quantile + np.exp(cutoff)), 0.0)
     return log_weights - _log_sum(log_weights), float(k_hat)
+
+
+def _tail(draws: int) -> int:
+    return math.ceil(min(0.2 * draws, 3.0 * math.sqrt(draws)))
 
 
 def fit_pareto(excess: Float[np.ndarray, " tail"]) -> tuple[float, float]:

@@ -167,11 +167,16 @@ def _optimiser(verdict: Verdict) -> Finding:
 
 def _weights(weights: Weights, chains: Chains | None) -> Finding:
     share = f"{100 * weights.efficiency:.0f} % of the guide's draws are effective"
-    if weights.k_hat <= weights.k_threshold or weights.efficiency >= NOT_NEEDED_EFFICIENCY:
+    error = weights.k_hat_error
+    # Within its own error of the threshold k-hat says nothing, where chains looked for themselves.
+    margin = error if chains is not None and chains.settled else 0.0
+    if weights.efficiency >= NOT_NEEDED_EFFICIENCY or weights.k_hat <= weights.k_threshold + margin:
         level, text = "good", f"Importance weights are well behaved: {share}."
     else:
         level = "doubt"
         text = f"The guide is a poor approximation in the tails: k-hat too high, {share}."
+    if np.isfinite(error):
+        text = f"{text[:-1]} (k-hat {weights.k_hat:.2f} ± {error:.2f})."
     if weights.efficiency < ENOUGH_EFFICIENCY:
         level = "doubt"
         text = f"Few of the guide's draws count: {share}."

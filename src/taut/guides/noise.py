@@ -19,13 +19,8 @@ def matched_noise(draws: int, dim: int, rng: np.random.Generator) -> Float[np.nd
         variances, axes = np.linalg.eigh(half.T @ half / len(half))
         half = half @ (axes / np.sqrt(variances)) @ axes.T
     else:
-        half = standardised(half)
+        half = half / np.sqrt((half**2).mean(axis=0))
     return np.concatenate([half, -half])
-
-
-def standardised(noise: Float[np.ndarray, "draws dim"]) -> Float[np.ndarray, "draws dim"]:
-    """Scale each column to mean square one."""
-    return noise / np.sqrt((noise**2).mean(axis=0))
 
 
 def power_of_two(value: float) -> int:

@@ -4,26 +4,31 @@ import numpy as np
 from jaxtyping import Float
 
 from taut.guides.mean_field import MeanFieldNormal
-from taut.guides.noise import standardised
+from taut.guides.noise import matched_noise, power_of_two
 from taut.objectives.full_rank import ROOT_2, TRUST_RADIUS
 from taut.objectives.matched_elbo import Chart, Evaluation, Family, NaturalStep
 
+MOST_FIRST_DRAWS = 256
+
 
 class MeanFieldFamily(Family):
-    """Gaussians with independent coordinates, on noise standardised per coordinate."""
+    """Gaussians with independent coordinates, on noise that is whitened where draws suffice."""
 
     name = "mean-field"
 
     def first_draws(self, dim: int) -> int:
-        """Standardised noise serves any dimension: 32."""
-        return 32
+        """As for full rank up to 256, so that any Gaussian posterior is exact; above, 32 draws.
+
+        Correlations of the noise across coordinates look like correlations of the posterior.
+        """
+        whitening = power_of_two(2 * dim + 8)
+        return max(32, whitening) if whitening <= MOST_FIRST_DRAWS else 32
 
     def noise(
         self, draws: int, guide: MeanFieldNormal, rng: np.random.Generator
     ) -> Float[np.ndarray, "draws dim"]:
-        """Make antithetic noise of variance one per coordinate."""
-        half = standardised(rng.standard_normal((draws // 2, guide.dim)))
-        return np.concatenate([half, -half])
+        """Make antithetic noise of covariance one, or of variance one where draws are few."""
+        return matched_noise(draws, guide.dim, rng)
 
     def shrink(self, guide: MeanFieldNormal, factor: float) -> MeanFieldNormal:
         """Return the guide with all standard deviations times `factor`."""
