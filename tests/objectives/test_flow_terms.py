@@ -1,5 +1,7 @@
 """The objective of a triangular flow: gradients, curvature, and the terms that are taken on."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from batches import covariance, gaussian, log_gamma
@@ -38,7 +40,7 @@ def _terms(dim, rng):
     pairs = np.array([[0, 0], [0, 1], [1, 2]])
     free = after & (rng.random(after.shape) < 0.7)
     free[0] = True
-    return Terms(free, free, pairs, index > pairs.max(axis=1)[:, None])
+    return Terms(True, free, free, pairs, index > pairs.max(axis=1)[:, None])
 
 
 def _around(dim, rng):
@@ -96,16 +98,14 @@ def test_a_gaussian_posterior_takes_on_no_terms(seed):
     cov = covariance(DIM, rng)
     flow = TriangularFlow.around(FullRankNormal(np.zeros(DIM), np.linalg.cholesky(cov)))
     seen = evaluate_flow(gaussian(np.zeros(DIM), cov), flow, matched_noise(512, DIM, rng))
-    assert grow(Terms.marginal(DIM), seen, LEAST).count == 0
+    assert grow(Terms.none(DIM), seen, LEAST).count == 0
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_funnel_asks_for_scales_that_hang_on_its_neck(seed):
     rng = np.random.default_rng(seed)
     flow = TriangularFlow.around(FullRankNormal(np.zeros(DIM), np.diag([1.0, 1.0, 1.0, 1.0])))
-    terms = grow(
-        Terms.marginal(DIM), evaluate_flow(funnel, flow, matched_noise(512, DIM, rng)), LEAST
-    )
+    terms = grow(Terms.none(DIM), evaluate_flow(funnel, flow, matched_noise(512, DIM, rng)), LEAST)
     assert terms.log_scale[1, 1:].all()
     assert not terms.log_scale[2:].any()
     assert not terms.shift[1:].any()
@@ -115,7 +115,7 @@ def test_a_funnel_asks_for_scales_that_hang_on_its_neck(seed):
 def test_a_banana_asks_for_a_square(seed):
     rng = np.random.default_rng(seed)
     flow = TriangularFlow.around(FullRankNormal(np.zeros(2), np.diag([1.0, 1.2])))
-    terms = grow(Terms.marginal(2), evaluate_flow(banana, flow, matched_noise(512, 2, rng)), LEAST)
+    terms = grow(Terms.none(2), evaluate_flow(banana, flow, matched_noise(512, 2, rng)), LEAST)
     assert terms.pairs.tolist() == [[0, 0]]
     assert terms.bend.tolist() == [[False, True]]
 
@@ -124,16 +124,32 @@ def test_terms_already_there_stay():
     rng = np.random.default_rng(0)
     flow = TriangularFlow.around(FullRankNormal(np.zeros(2), np.diag([1.0, 1.2])))
     seen = evaluate_flow(banana, flow, matched_noise(512, 2, rng))
-    terms = grow(Terms.marginal(2), seen, LEAST)
+    terms = grow(Terms.none(2), seen, LEAST)
     again = grow(terms, evaluate_flow(banana, terms.flow(flow), seen.noise), LEAST)
     assert again.pairs.tolist() == terms.pairs.tolist()
     assert (again.bend >= terms.bend).all()
     assert (again.log_scale >= terms.log_scale).all()
 
 
+def test_marginals_are_freed_after_the_first_terms():
+    rng = np.random.default_rng(0)
+    flow = TriangularFlow.around(FullRankNormal(np.zeros(2), np.diag([1.0, 1.2])))
+    seen = evaluate_flow(banana, flow, matched_noise(512, 2, rng))
+    first = grow(Terms.none(2), seen, LEAST)
+    assert not first.marginals
+    point = np.random.default_rng(1).normal(size=TermsChart(first.flow(flow), first).size)
+    moved = TermsChart(first.flow(flow), first).guide(point)
+    assert not moved.skew.any()
+    assert not moved.tail.any()
+    assert grow(first, evaluate_flow(banana, first.flow(flow), seen.noise), LEAST).marginals
+    # Where there are no terms to be had, at once.
+    alone = TriangularFlow.around(FullRankNormal(np.zeros(1), np.eye(1)))
+    seen = evaluate_flow(log_gamma(1.0), alone, matched_noise(512, 1, rng))
+    assert grow(Terms.none(1), seen, LEAST).marginals
+
+
 def test_an_overflow_is_a_loss_of_infinity():
     flow = TriangularFlow.around(FullRankNormal(np.zeros(2), np.eye(2)))
-    terms = Terms.marginal(2)
-    chart = TermsChart(flow, terms)
+    chart = TermsChart(flow, dataclasses.replace(Terms.none(2), marginals=True))
     seen = evaluate_flow(banana, chart.guide(np.full(chart.size, 1e3)), np.ones((4, 2)))
     assert seen.loss == np.inf

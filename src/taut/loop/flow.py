@@ -37,7 +37,7 @@ CLEARLY = 2.0
 LEAST_GAIN = 5e-4
 
 # A round stops where steps gain less than this share of the tolerance.
-FINISHED = 0.5
+FINISHED = 0.25
 
 
 class FlowFit:
@@ -86,10 +86,10 @@ class FlowFit:
         evaluation = self._evaluate(gaussian, draws)
         if not np.isfinite(evaluation.loss) or (not always and _efficient(evaluation)):
             return outcome
-        terms, gap, kept, settled = Terms.marginal(dim), np.inf, None, False
+        terms, gap, kept, settled = Terms.none(dim), np.inf, None, False
         for number in range(MOST_ROUNDS):
             grown = grow(terms, evaluation, LEAST_GAIN)
-            if settled and grown.count == terms.count:
+            if settled and grown.size == terms.size:
                 break
             terms = grown
             fitted, decrease = self._optimise(terms, evaluation)

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 
 import numpy as np
+import scipy.linalg
 from jaxtyping import Bool, Float, Int
 
 from taut.guides.guide import LOG_2PI
@@ -55,31 +56,38 @@ def evaluate_flow(batch: Batch, guide: TriangularFlow, noise: np.ndarray) -> Flo
 
 @dataclasses.dataclass(frozen=True)
 class Terms:
-    """Which coefficients of a flow are free; constants, skewness and tails always are.
+    """Which coefficients of a flow are free; constants always are.
 
     Attributes:
+        marginals: whether skewness and tails are.
         log_scale: of its `log_scale` (dim + 1, dim).
         shift: of its `shift` (dim + 1, dim).
         pairs: its pairs (pairs, 2).
         bend: of its `bend` (pairs, dim).
     """
 
+    marginals: bool
     log_scale: Bool[np.ndarray, "rows dim"]
     shift: Bool[np.ndarray, "rows dim"]
     pairs: Int[np.ndarray, "pairs 2"]
     bend: Bool[np.ndarray, "pairs dim"]
 
     @classmethod
-    def marginal(cls, dim: int) -> "Terms":
-        """Return the terms of a flow whose coordinates do not depend on each other."""
+    def none(cls, dim: int) -> "Terms":
+        """Return the terms of a Gaussian with independent x."""
         rows = np.zeros((dim + 1, dim), bool)
         rows[0] = True
-        return cls(rows, rows, np.zeros((0, 2), int), np.zeros((0, dim), bool))
+        return cls(False, rows, rows, np.zeros((0, 2), int), np.zeros((0, dim), bool))
 
     @property
     def count(self) -> int:
         """How many coefficients depend on other coordinates."""
         return int(self.log_scale[1:].sum() + self.shift[1:].sum() + self.bend.sum())
+
+    @property
+    def size(self) -> int:
+        """How many coefficients are free."""
+        return self.count + (4 if self.marginals else 2) * self.log_scale.shape[1]
 
     def flow(self, guide: TriangularFlow) -> TriangularFlow:
         """Return a flow with room for the coefficients of the pairs; its own come first."""
@@ -89,7 +97,11 @@ class Terms:
 
 
 def grow(terms: Terms, evaluation: FlowEvaluation, least: float) -> Terms:
-    """Take on the terms whose path gradient is clear and promises more than `least` nats each."""
+    """Take on the terms whose path gradient is clear and promises more than `least` nats each.
+
+    Marginals are freed once the first terms are fitted: free from the start, they take the shape of
+    the part of a ridge that the Gaussian has seen.
+    """
     layers, dim = evaluation.layers, evaluation.guide.dim
     residual = evaluation.white - _score(evaluation)
     stretched = residual * layers.marginal * layers.width
@@ -98,9 +110,10 @@ def grow(terms: Terms, evaluation: FlowEvaluation, least: float) -> Terms:
     scale_gain = _gain(layers.linear, stretched, 2.0, before)
     shift_gain = _gain(layers.linear, residual, 1.0, before)
     pairs, bend = _grow_pairs(terms, evaluation, residual, scale_gain.sum(axis=1)[1:], least)
-    return Terms(
-        terms.log_scale | (scale_gain > least), terms.shift | (shift_gain > least), pairs, bend
-    )
+    scale, shift = terms.log_scale | (scale_gain > least), terms.shift | (shift_gain > least)
+    grown = Terms(terms.marginals, scale, shift, pairs, bend)
+    freed = terms.marginals or terms.count > 0 or grown.count == 0
+    return dataclasses.replace(grown, marginals=freed)
 
 
 def _grow_pairs(
@@ -176,14 +189,20 @@ class TermsChart:
         self._dim = guide.dim
         self._scale = terms.log_scale[1:]
         self._shift = terms.shift[1:]
-        self._sizes = [4 * self._dim, self._scale.sum(), self._shift.sum(), terms.bend.sum()]
+        self._own = 4 if terms.marginals else 2
+        self._sizes = [
+            self._own * self._dim,
+            self._scale.sum(),
+            self._shift.sum(),
+            terms.bend.sum(),
+        ]
         self.size = int(sum(self._sizes))
 
     def guide(self, point: Float[np.ndarray, " size"]) -> TriangularFlow:
         """Return the flow at a point."""
         old = self._guide
         own, scale, shift, bend = np.split(point, np.cumsum(self._sizes)[:-1])
-        own = _marginal_root() @ own.reshape(4, self._dim)
+        own = _marginal_root()[:, : self._own] @ own.reshape(self._own, self._dim)
         log_scale, shifts, bends = old.log_scale.copy(), old.shift.copy(), old.bend.copy()
         log_scale[0] += own[0]
         shifts[0] += own[1]
@@ -213,7 +232,7 @@ class TermsChart:
         shift = layers.linear.T @ white
         own = np.array([scale[0], shift[0], skewed.sum(axis=0), tailed.sum(axis=0)])
         parts = [
-            (_marginal_root().T @ own).ravel(),
+            (_marginal_root()[:, : self._own].T @ own).ravel(),
             np.sqrt(0.5) * scale[1:][self._scale],
             shift[1:][self._shift],
             (layers.products.T @ white)[self._terms.bend],
@@ -232,4 +251,5 @@ def _marginal_root() -> np.ndarray:
     slopes = np.array([np.ones_like(nodes), 0.0 * nodes, nodes / root, nodes / root * arcsinh + 1])
     scores = moves * nodes - slopes
     information = scores * (weights / weights.sum()) @ scores.T
-    return np.linalg.inv(np.linalg.cholesky(information)).T
+    factor = np.linalg.cholesky(information)
+    return scipy.linalg.solve_triangular(factor, np.eye(4), lower=True).T
