@@ -305,10 +305,9 @@ class SVIProgram:
         if key not in self._compiled:
 
             def traced(*args: Any) -> Any:
-                result = function(*static, *args)
                 # Tracing runs the user's functions, which may change what they read.
-                self.watch.excuse_run()
-                return result
+                with self.watch.running():
+                    return function(*static, *args)
 
             options = _STEP_OPTIONS if function == self._steps else compiler_options(narrow=True)
             on_cpu = jax.default_backend() == "cpu"
