@@ -7,6 +7,10 @@ cases for every point. Its five latents are fitted with three guides:
 - *diagonal*: the same without correlations;
 - *hand-made*: a distribution for each latent, chosen by eye.
 
+Where a run starts matters: from a random point the diagonal guide may end in a worse solution, in
+which most points are outliers, with a loss twice as high. `init_to_median` starts at the medians of
+the prior.
+
 A Normal distribution is the obvious choice for each latent of the last. Three of them are bounded,
 though: a Normal guide for `background_sd` draws negative values now and then, where the model has no
 density. Such draws have a loss of infinity, nothing can be learnt from them, and the run says so.
@@ -33,6 +37,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from numpyro.distributions import constraints
+from numpyro.infer.initialization import init_to_median
 from page import read_options
 
 import taut
@@ -61,7 +66,7 @@ def model(x, yerr, y=None):
 def simulate(seed: int) -> dict[str, np.ndarray]:
     """Fifteen points on the line y = x, every fifth of them from the background."""
     rng = np.random.default_rng(seed)
-    x = np.sort(rng.uniform(-2.0, 2.0, 15))
+    x = np.sort(rng.uniform(-1.0, 3.0, 15))
     yerr = np.full(15, 0.2)
     y = x + yerr * rng.standard_normal(15)
     outlier = np.arange(15) % 5 == 2
@@ -97,8 +102,8 @@ def hand_made(x, yerr, y=None):
 
 
 GUIDES = {
-    "full rank": lambda: autoguide.AutoMultivariateNormal(model),
-    "diagonal": lambda: autoguide.AutoDiagonalNormal(model),
+    "full rank": lambda: autoguide.AutoMultivariateNormal(model, init_loc_fn=init_to_median),
+    "diagonal": lambda: autoguide.AutoDiagonalNormal(model, init_loc_fn=init_to_median),
     "hand-made": lambda: hand_made,
 }
 
@@ -112,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     """Fit three guides and run NUTS, draw all over each other, and go on to a second data set."""
     page = read_options(arguments)
     key, draw_key, nuts_key = jax.random.split(jax.random.key(6), 3)
-    data = simulate(0)
+    data = simulate(1)
 
     print(taut.check(model, all_normal, **data))
     wrong = make_svi(all_normal).run(key, page.steps(10_000), **data)
@@ -140,20 +145,18 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     print(comparison)
     page.save(comparison.corner(LATENTS, truth=TRUTH), "line_with_outliers")
 
-    other = simulate(1)
-    seconds = {}
+    other = simulate(2)
     for name, start in (("afresh", None), ("pre-trained", fitted["full rank"])):
         # A new guide and a new SVI, as in another cell of a notebook: compiled code is shared.
-        svi = make_svi(autoguide.AutoMultivariateNormal(model))
+        svi = make_svi(GUIDES["full rank"]())
         began = time.perf_counter()
         result = svi.run(key, page.steps(2000), **other, init_params=start)
-        seconds[name] = time.perf_counter() - began
-        found[f"second data set, {name}, first steps"] = float(result.losses[:100].mean())
-        found[f"second data set, {name}"] = float(result.losses[-page.steps(500) // 2 :].mean())
+        seconds = time.perf_counter() - began
+        early = found[f"{name}, early"] = float(result.losses[:100].mean())
+        late = found[f"{name}, late"] = float(result.losses[-100:].mean())
         print(
-            f"second data set, {name}: loss of the first 100 steps "
-            f"{found[f'second data set, {name}, first steps']:.1f}, of the last "
-            f"{found[f'second data set, {name}']:.2f}, {seconds[name]:.2f} s"
+            f"second data set, {name}: loss {early:.1f} over the first 100 steps, {late:.1f} over "
+            f"the last, {seconds:.2f} s"
         )
     return found
 

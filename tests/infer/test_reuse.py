@@ -68,6 +68,23 @@ def test_an_autoguide_made_anew_compiles_nothing_for_its_run(compilations):
     assert _fit_auto(DATA, 1, init_scale=0.7)[0].params["auto_scale_tril"] > 0.6
 
 
+def test_a_second_run_from_fitted_params_or_state_compiles_nothing(compilations):
+    first, _ = _fit_auto(DATA, 500)
+    guide = autoguide.AutoMultivariateNormal(counted_model)
+    svi = SVI(counted_model, guide, optim.Adam(0.02), Trace_ELBO())
+    with compilations() as compiled:
+        again = svi.run(
+            jax.random.key(1), 1, DATA + 0.1, init_params=first.params, progress_bar=False
+        )
+        more = svi.run(jax.random.key(1), 1, DATA + 0.1, init_state=first.state, progress_bar=False)
+    assert compiled == [0]
+    # A first step of Adam is of its size.
+    for result in (again, more):
+        assert abs(result.params["auto_loc"] - first.params["auto_loc"]) < 0.021
+    state = svi.init(jax.random.key(0), DATA, init_params={"auto_loc": np.array([3.0])})
+    assert svi.get_params(state)["auto_loc"] == 3.0
+
+
 def test_a_list_of_guides_keeps_its_program_apart_from_what_is_added_to_it():
     def model(y):
         a = numpyro.sample("a", dist.Normal(0.0, 1.0))

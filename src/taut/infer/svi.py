@@ -106,7 +106,8 @@ class SVI:
         """
         if _traced(rng_key, args, kwargs, init_params):
             self._read_sites(args, kwargs, init_params)
-            return self._problem.start(rng_key, init_params, args, kwargs)
+            given = {name: (True, value) for name, value in (init_params or {}).items()}
+            return self._problem.start(rng_key, given, args, kwargs)
         program, leaves = self._prepare(args, kwargs, init_params)
         return program.start(leaves, rng_key, init_params)
 
