@@ -12,10 +12,11 @@ which most points are outliers, with a loss twice as high. `init_to_median` star
 the prior.
 
 A Normal distribution is the obvious choice for each latent of the last. Three of them are bounded,
-though: a Normal guide for `background_sd` draws negative values now and then, where the model has no
-density. Such draws have a loss of infinity, nothing can be learnt from them, and the run says so.
-`taut.guides.on_support(normal, constraint)` is the same Normal carried onto the support by a smooth
-map, its density included. One line mends the guide; `taut.check` names each site that needs it.
+though: a Normal guide for `background_sd` draws negative values now and then, where the model has
+no density. Such draws have a loss of infinity, nothing can be learnt from them, and the run says
+so. `taut.guides.on_support(normal, constraint)` is the same Normal carried onto the support by a
+smooth map, its density included. It mends a site in one line, and `taut.check` names each site that
+needs it.
 
 None of the three need be right, so draws of all are laid over those of NUTS. `taut.compare` takes
 dicts of draws, from wherever they come.

@@ -37,6 +37,9 @@ MOST_OUTSIDE = 20
 # of the time to compile and gains nothing on programs of this size.
 _STEP_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 
+# What runs once a run is not worth optimising.
+_ONCE_OPTIONS = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+
 KEPT = CHUNK // THINNING + 1
 
 
@@ -312,7 +315,12 @@ class SVIProgram:
                 with self.watch.running():
                     return function(*static, *args)
 
-            options = _STEP_OPTIONS if function == self._steps else compiler_options(narrow=True)
+            if function == self._steps:
+                options: Any = _STEP_OPTIONS
+            elif function in (self._start, self._params):
+                options = _ONCE_OPTIONS
+            else:
+                options = compiler_options(narrow=True)
             on_cpu = jax.default_backend() == "cpu"
             self._compiled[key] = jax.jit(traced, compiler_options=options if on_cpu else None)
         return self._compiled[key]
