@@ -12,7 +12,15 @@ import pytest
 from taut.infer import SVI, Trace_ELBO, autoguide, optim
 
 PAGES = Path(__file__).parents[2] / "examples" / "tutorial"
-NAMES = ("convergence", "draws_three_ways", "full_rank_guide", "heads_or_tails", "rotated_modes")
+NAMES = (
+    "convergence",
+    "draws_three_ways",
+    "eight_groups",
+    "full_rank_guide",
+    "heads_or_tails",
+    "line_with_outliers",
+    "rotated_modes",
+)
 
 
 @pytest.fixture(autouse=True)
