@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from taut.infer import SVI, Trace_ELBO, autoguide, optim
+from taut.infer import SVI, Trace_ELBO, autoguide, optim, svi_program
 
 PAGES = Path(__file__).parents[2] / "examples" / "tutorial"
 NAMES = (
@@ -44,6 +44,8 @@ def quiet(monkeypatch):
     # The progress line would go to pytest's own stream.
     original = SVI.run
     monkeypatch.setattr(SVI, "run", lambda *a, **k: original(*a, progress_bar=False, **k))
+    # Few steps are made, and compiling them well would be most of the time.
+    monkeypatch.setattr(svi_program, "_STEP_OPTIONS", svi_program._ONCE_OPTIONS)
 
 
 @pytest.mark.usefixtures("quiet")
