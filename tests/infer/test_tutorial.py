@@ -19,6 +19,7 @@ NAMES = (
     "full_rank_guide",
     "heads_or_tails",
     "line_with_outliers",
+    "model_and_guide",
     "rotated_modes",
 )
 
