@@ -120,6 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, help="at most this many steps of each program")
     parser.add_argument("--seconds", action="store_true", help="times instead of losses")
+    parser.add_argument("--processor", action="store_true", help="time of the processor only")
     parser.add_argument("--repeats", type=int, default=3, help="processes for each time")
     parser.add_argument("--only", default="", help="programs whose name contains this")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
@@ -127,10 +128,11 @@ def main() -> None:
     cases = [case for case in all_cases() if options.only in case.name]
     if options.measure:
         engine, name = options.measure
-        measure(engine, next(case for case in cases if case.name == name), options.steps)
+        case = next(case for case in cases if case.name == name)
+        measure(engine, case, options.steps, options.processor)
         return
     if options.seconds:
-        tabulate_seconds(__file__, cases, options.steps, options.repeats)
+        tabulate_seconds(__file__, cases, options.steps, options.repeats, options.processor)
         return
     heads = ("loss", "NumPyro", "difference", "params", "first 100", "outside")
     print(f"{'program':<20}{'steps':>7}{heads[0]:>10}{heads[1]:>10}{heads[2]:>17}", end="")

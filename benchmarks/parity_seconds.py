@@ -1,12 +1,15 @@
 """Seconds of the tutorial's programs, Taut beside NumPyro; see `parity.py`.
 
-Every run is a fresh process, and the runs alternate. `first` is the first `run` after imports,
+Every run is a fresh process, and the engines alternate. `first` is the first `run` after imports,
 `second` a further one of other data of the same shapes by an SVI made anew, both from the call to
-the losses being there. `step` is what one step costs when all is compiled: for Taut by runs of two
-lengths, for NumPyro by its own scan of `update`, compiled beforehand.
+the losses being there. `step` is what one step costs when all is compiled: for Taut from runs of
+two lengths, with and without its progress line by turns, for NumPyro from its own scan of `update`,
+compiled beforehand. On a machine that does other work too only the processor's time means
+something; `--processor` measures that.
 """
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -21,7 +24,7 @@ from parity_programs import Case
 ENGINES = ("taut", "taut-bar", "numpyro", "numpyro-bar")
 DEFAULT_STEPS = 2_000
 
-# Ratios of Taut's seconds to NumPyro's, and what they are to be at most.
+# Ratios of seconds, and what they are to be at most.
 TARGETS = (
     ("first run", "first", "taut", "numpyro", 1 / 3),
     ("first run, with bar", "first", "taut-bar", "numpyro-bar", 1 / 10),
@@ -31,55 +34,72 @@ TARGETS = (
     ("a step with bar, by one without", "step", "taut-bar", "taut", 1.05),
 )
 
+# How long the two runs are whose difference says what a step costs, by the steps of a run.
+SHORT, LONG = 1, 11
+TURNS = 5
 
-def measure(engine: str, case: Case, steps: int) -> None:
+
+def measure(engine: str, case: Case, steps: int, processor: bool) -> None:
     """Time one program by one engine in this process, and print the seconds as JSON."""
-    library = engine.removesuffix("-bar")
-    options = {"progress_bar": engine.endswith("-bar"), "stable_update": "DAIS" in case.name}
+    clock = time.process_time if processor else time.perf_counter
+    library, bar = engine.removesuffix("-bar"), engine.endswith("-bar")
+    # Annealing is timed from its own starting point: what it costs does not depend on that.
     start = None if case.name.endswith("DAIS") else case.start()
+    stable = case.name.endswith("DAIS")
 
-    def once(seed: int, count: int) -> float:
+    def once(seed: int, count: int, bar: bool) -> float:
         args, kwargs = case.data(seed)
-        began = time.perf_counter()
-        svi = case.svi(library)
-        result = svi.run(jax.random.key(seed), count, *args, init_params=start, **options, **kwargs)
+        options = {"progress_bar": bar, "stable_update": stable, "init_params": start, **kwargs}
+        began = clock()
+        result = case.svi(library).run(jax.random.key(seed), count, *args, **options)
         jax.block_until_ready((result.params, result.losses))
-        return time.perf_counter() - began
+        return clock() - began
 
-    found = {"first": once(0, steps), "second": once(1, steps)}
-    if library == "taut":
-        found["step"] = _slope(lambda count: once(2, count), steps)
+    found = {"first": once(0, steps, bar), "second": once(1, steps, bar)}
+    if engine == "taut":
+        found |= _step_seconds(lambda count, bar: once(1, count, bar), steps)
     elif engine == "numpyro":
-        found["step"] = _scan_seconds(case, steps)
+        found["step"] = _scan_seconds(case, steps, clock)
     print(json.dumps(found))
 
 
-def _slope(once: Callable[[int], float], steps: int) -> float:
-    """Return the seconds of a step from runs of two lengths, which share what a run costs."""
-    short, long = (min(once(count) for _ in range(3)) for count in (steps, 3 * steps))
-    return (long - short) / (2 * steps)
+def _step_seconds(once: Callable[[int, bool], float], steps: int) -> dict[str, float]:
+    best: dict[tuple[int, bool], float] = {}
+    for _ in range(TURNS):
+        for length in (SHORT, LONG):
+            for bar in (False, True):
+                seconds = once(length * steps, bar)
+                best[length, bar] = min(seconds, best.get((length, bar), math.inf))
+    return {
+        name: (best[LONG, bar] - best[SHORT, bar]) / ((LONG - SHORT) * steps)
+        for name, bar in (("step", False), ("step-bar", True))
+    }
 
 
-def _scan_seconds(case: Case, steps: int) -> float:
+def _scan_seconds(case: Case, steps: int, clock: Callable[[], float]) -> float:
     args, kwargs = case.data(0)
     svi = case.svi("numpyro")
     state = svi.init(jax.random.key(0), *args, **kwargs)
 
     @jax.jit
     def scan(state: Any) -> Any:
-        update = lambda state, _: svi.update(state, *args, **kwargs)  # noqa: E731
+        def update(state: Any, _: None) -> tuple[Any, Any]:
+            return svi.update(state, *args, **kwargs)
+
         return jax.lax.scan(update, state, None, length=steps)
 
     jax.block_until_ready(scan(state))
     seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
+    for _ in range(TURNS):
+        began = clock()
         jax.block_until_ready(scan(state))
-        seconds.append(time.perf_counter() - began)
+        seconds.append(clock() - began)
     return min(seconds) / steps
 
 
-def tabulate_seconds(script: str, cases: list[Case], steps: int | None, repeats: int) -> None:
+def tabulate_seconds(
+    script: str, cases: list[Case], steps: int | None, repeats: int, processor: bool
+) -> None:
     """Measure every program by every engine, and print medians and their ratios to the targets."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     count = steps or DEFAULT_STEPS
@@ -88,24 +108,26 @@ def tabulate_seconds(script: str, cases: list[Case], steps: int | None, repeats:
         for _ in range(repeats):
             for engine in ENGINES:
                 command = [sys.executable, script, "--measure", engine, case.name]
+                command += ["--steps", str(count), *(["--processor"] if processor else [])]
                 done = subprocess.run(
-                    [*command, "--steps", str(count)],
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                    env=environment,
+                    command, capture_output=True, text=True, check=True, env=environment
                 )
                 for kind, value in json.loads(done.stdout.splitlines()[-1]).items():
-                    found.setdefault((engine, kind), []).append(value)
-        middle = {key: statistics.median(values) for key, values in found.items()}
-        print(f"\n{case.name}, {count:,} steps{'first s':>16}{'second s':>10}{'ms a step':>11}")
-        for engine in ENGINES:
-            step = middle.get((engine, "step"))
-            shown = f"{1000 * step:11.4f}" if step is not None else ""
-            row = f"{middle[engine, 'first']:10.2f}{middle[engine, 'second']:10.3f}{shown}"
-            print(f"    {engine:<26}{row}")
-        for label, kind, one, other, most in TARGETS:
-            ratio = middle[one, kind] / middle[other, kind]
-            word = "met" if ratio <= most else "not met"
-            print(f"    {label:<34}{ratio:7.3f} of {other:<12} at most {most:.3f}: {word}")
-        sys.stdout.flush()
+                    key = ("taut-bar", "step") if kind == "step-bar" else (engine, kind)
+                    found.setdefault(key, []).append(value)
+        _print_seconds(f"{case.name}, {count:,} steps", found)
+
+
+def _print_seconds(title: str, found: dict[tuple[str, str], list[float]]) -> None:
+    middle = {key: statistics.median(values) for key, values in found.items()}
+    print(f"\n{title:<30}{'first s':>10}{'second s':>10}{'ms a step':>11}")
+    for engine in ENGINES:
+        first, second = middle[engine, "first"], middle[engine, "second"]
+        step = middle.get((engine, "step"))
+        shown = "" if step is None else f"{1000 * step:11.4f}"
+        print(f"    {engine:<26}{first:10.2f}{second:10.3f}{shown}")
+    for label, kind, one, other, most in TARGETS:
+        ratio = middle[one, kind] / middle[other, kind]
+        word = "met" if ratio <= most else "not met"
+        print(f"    {label:<34}{ratio:7.3f} of {other:<12} at most {most:.3f}: {word}")
+    sys.stdout.flush()
