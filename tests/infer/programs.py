@@ -89,6 +89,20 @@ def weights_guide(y):
     numpyro.sample("p", dist.Beta(a, 2.0))
 
 
+def repeated(y):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 2.0))
+    theta = numpyro.sample("theta", dist.Normal(mu, 1.0), sample_shape=(3,))
+    with numpyro.plate("rows", len(y)):
+        numpyro.sample("y", dist.Normal(jnp.repeat(theta, 2), 1.0), obs=y)
+
+
+def repeated_guide(y):
+    loc = numpyro.param("loc", 0.3)
+    numpyro.sample("mu", dist.Normal(loc, 0.5))
+    place = numpyro.param("place", jnp.array([0.1, 0.2, -0.4]))
+    numpyro.sample("theta", dist.Normal(place, 0.6))
+
+
 PAIRS = {
     "location": (location, location_guide),
     "hierarchy": (hierarchy, hierarchy_guide),
@@ -97,6 +111,7 @@ PAIRS = {
     "auxiliary": (ridge, ridge_guide),
     "improper": (improper, improper_guide),
     "beta": (weights, weights_guide),
+    "repeated": (repeated, repeated_guide),
 }
 
 

@@ -33,10 +33,13 @@ CASES = [
     ("trace", "local"),
     ("trace", "improper"),
     ("trace", "beta"),
+    ("trace", "repeated"),
     ("one particle", "subsampled"),
     ("not vectorised", "location"),
     ("mean field", "hierarchy"),
     ("graph", "location"),
+    ("mean field", "repeated"),
+    ("renyi", "repeated"),
     ("renyi", "local"),
     ("renyi", "location"),
 ]
@@ -101,6 +104,18 @@ def test_renyis_bound_refuses_to_subsample_rows_that_do_not_enclose_all():
     model, guide = PAIRS["subsampled"]
     with pytest.raises(ValueError, match="does not enclose every site"):
         RenyiELBO().loss(jax.random.key(0), param_values(guide), model, guide, Y)
+
+
+def test_the_divergence_of_a_repeated_site_counts_every_repetition(same_to_rounding):
+    def model(y):
+        numpyro.sample("mu", dist.Normal(0.0, 2.0), sample_shape=(3,))
+
+    def guide(y):
+        numpyro.sample("mu", dist.Normal(0.2, 0.5), sample_shape=(3,))
+
+    exact = np.log(2.0 / 0.5) + (0.5**2 + 0.2**2) / (2 * 2.0**2) - 0.5
+    loss = TraceMeanField_ELBO().loss(jax.random.key(0), {}, model, guide, Y)
+    same_to_rounding(loss, 3 * exact, np.float32)
 
 
 def test_closed_form_divergences_leave_no_noise_where_all_is_known(same_to_rounding):

@@ -5,8 +5,10 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro import handlers
 
-from taut.infer import SVI, Predictive, Trace_ELBO, optim
+from taut._core.errors import InputError
+from taut.infer import SVI, Predictive, Trace_ELBO, autoguide, optim
 from taut.infer.structure_key import structure_key
 
 CALLS = {"model": 0, "guide": 0}
@@ -42,6 +44,69 @@ def test_a_second_run_on_new_data_traces_and_compiles_nothing(compilations):
     assert second.params["loc"] != first.params["loc"]
 
 
+def _fit_auto(y, steps, **options):
+    guide = autoguide.AutoMultivariateNormal(counted_model, **options)
+    svi = SVI(counted_model, guide, optim.Adam(0.02), Trace_ELBO())
+    result = svi.run(jax.random.key(0), steps, y, progress_bar=False)
+    return result, guide.median(result.params)
+
+
+def test_an_autoguide_made_anew_compiles_nothing_for_its_run(compilations):
+    first, near = _fit_auto(DATA, 500)
+    with compilations() as compiled:
+        svi = SVI(
+            counted_model,
+            autoguide.AutoMultivariateNormal(counted_model),
+            optim.Adam(0.02),
+            Trace_ELBO(),
+        )
+        second = svi.run(jax.random.key(0), 500, DATA + 9.0, progress_bar=False)
+    assert compiled == [0]
+    assert second.params["auto_loc"] > first.params["auto_loc"]
+    # Medians are those of the guide that was asked, and other options are another program.
+    assert _fit_auto(DATA + 9.0, 500)[1]["mu"] > near["mu"]
+    assert _fit_auto(DATA, 1, init_scale=0.7)[0].params["auto_scale_tril"] > 0.6
+
+
+def test_a_second_run_from_fitted_params_or_state_compiles_nothing(compilations):
+    first, _ = _fit_auto(DATA, 500)
+    guide = autoguide.AutoMultivariateNormal(counted_model)
+    svi = SVI(counted_model, guide, optim.Adam(0.02), Trace_ELBO())
+    with compilations() as compiled:
+        again = svi.run(
+            jax.random.key(1), 1, DATA + 0.1, init_params=first.params, progress_bar=False
+        )
+        more = svi.run(jax.random.key(1), 1, DATA + 0.1, init_state=first.state, progress_bar=False)
+    assert compiled == [0]
+    # A first step of Adam is of its size.
+    for result in (again, more):
+        assert abs(result.params["auto_loc"] - first.params["auto_loc"]) < 0.021
+    state = svi.init(jax.random.key(0), DATA, init_params={"auto_loc": np.array([3.0])})
+    assert svi.get_params(state)["auto_loc"] == 3.0
+
+
+def test_a_list_of_guides_keeps_its_program_apart_from_what_is_added_to_it():
+    def model(y):
+        a = numpyro.sample("a", dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(a + numpyro.sample("b", dist.Normal(0.0, 1.0)), 1.0), obs=y)
+
+    def parts(*names):
+        guide = autoguide.AutoGuideList(model)
+        for name in names:
+            guide.append(autoguide.AutoDelta(handlers.block(model, expose=[name])))
+        return guide
+
+    def run(guide):
+        return SVI(model, guide, optim.Adam(0.02), Trace_ELBO()).run(
+            jax.random.key(0), 5, 1.0, progress_bar=False
+        )
+
+    with pytest.raises(InputError, match="'b' is in no part"):
+        run(parts("a"))
+    guide = parts("a", "b")
+    assert set(run(guide).params) == set(run(parts("a", "b")).params)
+
+
 def test_predictions_for_new_data_and_params_trace_and_compile_nothing(compilations):
     samples = {"mu": np.zeros(30, np.float32)}
     Predictive(counted_model, samples)(jax.random.key(0), None)
@@ -64,6 +129,26 @@ def test_a_changed_global_is_noticed():
     before = run()
     PLACE["at"] = 5.0
     assert not np.array_equal(before, run())
+
+
+def test_a_changed_global_is_noticed_by_every_guide_of_the_model():
+    def model(y):
+        mu = numpyro.sample("mu", dist.Normal(PLACE["at"], 1.0))
+        numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+    guides = [autoguide.AutoNormal(model), autoguide.AutoDelta(model)]
+
+    def losses():
+        runs = [SVI(model, guide, optim.Adam(0.02), Trace_ELBO()) for guide in guides]
+        # The first run traces the model, which must not hide the change from the second.
+        return [
+            float(svi.run(jax.random.key(0), 1, 1.0, progress_bar=False).losses[0]) for svi in runs
+        ]
+
+    before = losses()
+    PLACE["at"] += 7.0
+    after = losses()
+    assert all(a > b + 5.0 for a, b in zip(after, before, strict=True))
 
 
 PLACE = {"at": 0.0}

@@ -9,10 +9,19 @@ import matplotlib
 import numpy as np
 import pytest
 
-from taut.infer import SVI, Trace_ELBO, autoguide, optim
+from taut.infer import SVI, Trace_ELBO, autoguide, optim, svi_program
 
 PAGES = Path(__file__).parents[2] / "examples" / "tutorial"
-NAMES = ("convergence", "draws_three_ways", "full_rank_guide", "heads_or_tails", "rotated_modes")
+NAMES = (
+    "convergence",
+    "draws_three_ways",
+    "eight_groups",
+    "full_rank_guide",
+    "heads_or_tails",
+    "line_with_outliers",
+    "model_and_guide",
+    "rotated_modes",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +45,8 @@ def quiet(monkeypatch):
     # The progress line would go to pytest's own stream.
     original = SVI.run
     monkeypatch.setattr(SVI, "run", lambda *a, **k: original(*a, progress_bar=False, **k))
+    # Few steps are made, and compiling them well would be most of the time.
+    monkeypatch.setattr(svi_program, "_STEP_OPTIONS", svi_program._ONCE_OPTIONS)
 
 
 @pytest.mark.usefixtures("quiet")

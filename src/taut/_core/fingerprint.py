@@ -5,13 +5,17 @@ nothing else the function reads has changed: a global constant edited in a noteb
 served from an old program. The fingerprint covers closure cells, defaults and the globals that the
 function's code names, followed through functions, containers, the attributes of objects and the
 named constants of modules. It is taken again after each run of the function, so that a function
-which changes what it reads (one that counts its calls, say) does not look changed by that.
+which changes what it reads (one that counts its calls, say) does not look changed by that, to
+whichever part of the library watches it.
 """
 
+import contextlib
 import functools
 import hashlib
+import threading
 import types
-from collections.abc import Callable, Collection, Hashable
+import weakref
+from collections.abc import Callable, Collection, Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -58,6 +62,9 @@ class Watch:
         self._function = function
         self._seen = fingerprint(function)
         self._changes = 0
+        self._roots = frozenset(_roots(function))
+        with _LOCK:
+            _WATCHES.add(self)
 
     def changes(self) -> int:
         """Return how often a look at what the function reads found it changed."""
@@ -67,9 +74,36 @@ class Watch:
             self._changes += 1
         return self._changes
 
-    def excuse_run(self) -> None:
-        """Take what a run of the function has just changed for unchanged."""
-        self._seen = fingerprint(self._function)
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Take what runs of the function change inside for unchanged, in every watch of it."""
+        with _LOCK:
+            related = [watch for watch in _WATCHES if watch._roots & self._roots]
+        for watch in related:
+            # What the user has changed before must still be noticed.
+            watch.changes()
+        try:
+            yield
+        finally:
+            for watch in related:
+                watch._seen = fingerprint(watch._function)
+
+
+_WATCHES: weakref.WeakSet[Watch] = weakref.WeakSet()
+_LOCK = threading.Lock()
+
+
+def _roots(function: Any) -> list[int]:
+    """Return the ids of the innermost functions of a program, or of several."""
+    if isinstance(function, tuple):
+        return [root for part in function for root in _roots(part)]
+    if isinstance(function, types.MethodType):
+        return [id(function.__func__)]
+    for name in ("func", "fn", "model"):  # of a partial, of a NumPyro handler, of an autoguide
+        inner = getattr(function, name, None)
+        if callable(inner):
+            return _roots(inner)
+    return [id(function)]
 
 
 def array_key(array: np.ndarray) -> Hashable:

@@ -10,6 +10,7 @@ from taut.infer import autoguide
 from taut.infer.graph_elbo import TraceGraph_ELBO
 from taut.infer.mean_field_elbo import TraceMeanField_ELBO
 from taut.infer.predictive import Predictive
+from taut.infer.rendering.render_model import render_model
 from taut.infer.renyi_elbo import RenyiELBO
 from taut.infer.svi import SVI, SVIRunResult
 from taut.infer.svi_program import SVIState
@@ -28,4 +29,5 @@ __all__ = [
     "Trace_ELBO",
     "autoguide",
     "optim",
+    "render_model",
 ]

@@ -58,6 +58,10 @@ def _divergence(guide_site: dict, model_site: dict) -> Any:
         divergence = kl_divergence(guide_site["fn"], model_site["fn"])
     except NotImplementedError:
         return None
+    # A site may repeat its distribution (sample_shape=), which the divergence does not know of.
+    value, event_dim = guide_site["value"], guide_site["fn"].event_dim
+    batch = jnp.shape(value)[: jnp.ndim(value) - event_dim]
+    divergence = jnp.broadcast_to(divergence, jnp.broadcast_shapes(jnp.shape(divergence), batch))
     scale = guide_site["scale"]
     return jnp.sum(divergence if scale is None else scale * divergence)
 

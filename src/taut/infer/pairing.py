@@ -66,7 +66,8 @@ def _missing(name: str, extra: list[str]) -> str:
 def _disagreements(name: str, model_site: dict, guide_site: dict) -> list[str]:
     value = tuple(np.shape(guide_site["value"]))
     fn = model_site["fn"]
-    expected = tuple(fn.batch_shape) + tuple(fn.event_shape)
+    repeats = tuple(model_site["kwargs"].get("sample_shape", ()))
+    expected = repeats + tuple(fn.batch_shape) + tuple(fn.event_shape)
     problems = []
     if not _same(value, expected):
         problems.append(

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from numpyro import handlers
 from numpyro.distributions import biject_to, constraints
 from numpyro.primitives import Messenger
 
@@ -157,6 +156,38 @@ def initial_params(params: dict[str, Any] | None, sites: dict[str, Any]) -> list
     return problems
 
 
-def substituted(program: Callable, params: dict[str, Any] | None) -> Callable:
-    """Return a program whose params start at the values given."""
-    return program if not params else handlers.substitute(program, data=params)
+class StartAt(Messenger):
+    """Starts params at given values instead of their own.
+
+    Which of them are given is data too, so that one compiled start serves a run with any of them.
+    Entered outside the handler that records the run, which then records the values chosen.
+
+    Args:
+        given: for each param whether it is given, and its value; absent ones are not given.
+    """
+
+    def __init__(self, given: dict[str, tuple[Any, Any]]):
+        super().__init__()
+        self._given = given
+
+    def postprocess_message(self, msg: dict) -> None:
+        """Choose between a param's own value and the one given."""
+        if msg["type"] != "param" or msg["name"] not in self._given:
+            return
+        chosen, value = self._given[msg["name"]]
+
+        def choose(own: Any, other: Any) -> Any:
+            own = _floating(own)
+            return jnp.where(chosen, jnp.asarray(other, own.dtype), own)
+
+        msg["value"] = jax.tree.map(choose, msg["value"], value)
+
+
+def all_given(params: dict[str, Any] | None, shapes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what `StartAt` takes, with an entry for every param; zeros where none is given."""
+    params = params or {}
+    zeros = {
+        name: jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shape)
+        for name, shape in shapes.items()
+    }
+    return {name: (np.bool_(name in params), params.get(name, zeros[name])) for name in zeros}

@@ -279,11 +279,9 @@ class _PredictiveProgram:
 
         def draw(key: Any, samples: dict, params: dict, leaves: tuple) -> dict[str, Any]:
             args, kwargs = rebuild(leaves)
-            with warnings.catch_warnings():
+            with watch.running(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # said when the programs were read
-                drawn = predictive._draw(key, samples, params, args, kwargs)
-            watch.excuse_run()
-            return drawn
+                return predictive._draw(key, samples, params, args, kwargs)
 
         self._draw = jax.jit(draw, compiler_options=compiler_options(narrow=False))
 

@@ -1,7 +1,8 @@
-"""When two optimisers or objectives are the same, so that one compiled program serves both.
+"""When two optimisers, objectives or autoguides are the same, so that one program serves both.
 
 `Adam(1e-3)` written twice makes two objects that compute the same. What they compute is in the code
-of their functions and in the values these have closed over; a key is made of both.
+of their functions and in the values these have closed over; a key is made of both. An autoguide is
+told by its class, its model and its options; what it has learned of data is left out.
 """
 
 import functools
@@ -14,6 +15,7 @@ import numpy as np
 from jax.core import Tracer
 
 from taut._core.fingerprint import Identity, array_key
+from taut.infer.autoguide.guide import AutoGuide
 
 _CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
 # Their code does not change while a program runs, so its identity says what it does.
@@ -50,7 +52,8 @@ def _key(thing: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
         return ("method", _key(thing.__func__, seen), _key(thing.__self__, seen))
     if isinstance(thing, (type, types.BuiltinFunctionType)) or not _constant(type(thing)):
         return Identity(thing)
-    return (type(thing), _key(getattr(thing, "__dict__", {}), seen))
+    state = thing.options() if isinstance(thing, AutoGuide) else getattr(thing, "__dict__", {})
+    return (type(thing), _key(state, seen))
 
 
 def _function_key(function: types.FunctionType, seen: dict[int, tuple[int, Any]]) -> Hashable:

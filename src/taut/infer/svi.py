@@ -1,5 +1,6 @@
 """`SVI`, as NumPyro programs call it."""
 
+import copy
 import functools
 from collections import namedtuple
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 from numpyro.optim import _NumPyroOptim, optax_to_numpyro
 
 from taut._core.errors import InputError
-from taut._core.fingerprint import Watch, identity
+from taut._core.fingerprint import Identity, Watch, identity
 from taut._core.precision import native_dtype
 from taut._core.threads import single_blas_thread
 from taut.infer.autoguide.guide import AutoGuide
@@ -105,7 +106,8 @@ class SVI:
         """
         if _traced(rng_key, args, kwargs, init_params):
             self._read_sites(args, kwargs, init_params)
-            return self._problem.start(rng_key, init_params, args, kwargs)
+            given = {name: (True, value) for name, value in (init_params or {}).items()}
+            return self._problem.start(rng_key, given, args, kwargs)
         program, leaves = self._prepare(args, kwargs, init_params)
         return program.start(leaves, rng_key, init_params)
 
@@ -286,10 +288,15 @@ class SVI:
 def _find_program(problem: Problem, args: tuple, kwargs: dict) -> tuple[SVIProgram, Arguments]:
     bound = functools.partial(problem.model, **problem.static) if problem.static else problem.model
     arguments = bind_arguments(bound, args, kwargs)
+    guide = problem.guide
+    guide_key = structure_key(guide) if isinstance(guide, AutoGuide) else identity(guide)
+    if not isinstance(guide_key, Identity):
+        # The program serves all guides of the same options, and outlives changes of this one.
+        problem = problem._replace(guide=copy.copy(guide))
     key = (
         "svi",
         identity(problem.model),
-        identity(problem.guide),
+        guide_key,
         structure_key((problem.optim, problem.loss, problem.static)),
         native_dtype(),
     )

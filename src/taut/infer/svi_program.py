@@ -16,10 +16,11 @@ from taut._core.fingerprint import Watch
 from taut.infer.params import (
     Opaque,
     ParamSite,
+    StartAt,
+    all_given,
     constrain,
     initial_value,
     read_param,
-    substituted,
 )
 from taut.infer.settling import COORDINATES, THINNING
 from taut.infer.traces import mutable_values, run_model
@@ -35,6 +36,9 @@ MOST_OUTSIDE = 20
 # Full optimisation, because steps are made by the thousand, but for the part of it that takes half
 # of the time to compile and gains nothing on programs of this size.
 _STEP_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
+
+# What runs once a run is not worth optimising.
+_ONCE_OPTIONS = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 KEPT = CHUNK // THINNING + 1
 
@@ -71,24 +75,26 @@ class Problem(NamedTuple):
     static: dict[str, Any]
 
     def initial_traces(
-        self, model_key: Any, guide_key: Any, init_params: dict | None, args: tuple, kwargs: dict
+        self, model_key: Any, guide_key: Any, given: dict, args: tuple, kwargs: dict
     ) -> tuple[dict, dict]:
         """Run guide and model with their params at the start; return the traces of both."""
         kwargs = {**kwargs, **self.static}
-        guide = handlers.seed(substituted(self.guide, init_params), rng_seed=guide_key)
-        guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
+        guide = handlers.seed(self.guide, rng_seed=guide_key)
+        with StartAt(given):
+            guide_trace = handlers.trace(guide).get_trace(*args, **kwargs)
         shared = {n: s["value"] for n, s in guide_trace.items() if s["type"] == "param"}
-        params = {**shared, **(init_params or {}), **mutable_values(guide_trace)}
+        params = {**shared, **mutable_values(guide_trace)}
         seen = guide_trace
         if getattr(self.loss, "multi_sample_guide", False):
             seen = {n: _first_sample(site) for n, site in guide_trace.items()}
-        model_trace = run_model(self.model, model_key, seen, params, args, kwargs)
+        with StartAt(given):
+            model_trace = run_model(self.model, model_key, seen, params, args, kwargs)
         return model_trace, guide_trace
 
-    def start(self, key: Any, init_params: dict | None, args: tuple, kwargs: dict) -> SVIState:
-        """Return the state before the first step."""
+    def start(self, key: Any, given: dict, args: tuple, kwargs: dict) -> SVIState:
+        """Return the state before the first step; `given` is for `StartAt`."""
         key, model_key, guide_key = jax.random.split(key, 3)
-        traces = self.initial_traces(model_key, guide_key, init_params, args, kwargs)
+        traces = self.initial_traces(model_key, guide_key, given, args, kwargs)
         raw, mutable = {}, {}
         for trace in traces:
             mutable.update(mutable_values(trace))
@@ -102,7 +108,7 @@ class Problem(NamedTuple):
         """Describe the parameters, and give their shapes; `one` is the number 1, traced."""
         opaque = self._replace(model=Opaque(self.model, one), guide=Opaque(self.guide, one))
         model_key, guide_key = jax.random.split(jax.random.key(0))
-        traces = opaque.initial_traces(model_key, guide_key, None, args, kwargs)
+        traces = opaque.initial_traces(model_key, guide_key, {}, args, kwargs)
         sites, shapes = {}, {}
         for trace in traces:
             for name, site in trace.items():
@@ -192,7 +198,7 @@ class SVIProgram:
 
     def start(self, leaves: tuple, key: Any, init_params: dict | None) -> SVIState:
         """Return the state before the first step."""
-        return self._jitted(self._start)(leaves, key, init_params)
+        return self._jitted(self._start)(leaves, key, all_given(init_params, self.shapes))
 
     def params(self, leaves: tuple, state: SVIState) -> dict[str, Any]:
         """Return the constrained parameters of a state."""
@@ -239,8 +245,8 @@ class SVIProgram:
         """
         return self._jitted(self._steps, stable, forward)(leaves, state, begin, count, outside)
 
-    def _start(self, leaves: tuple, key: Any, init_params: dict | None) -> SVIState:
-        return self.problem.start(key, init_params, *self.rebuild(leaves))
+    def _start(self, leaves: tuple, key: Any, given: dict) -> SVIState:
+        return self.problem.start(key, given, *self.rebuild(leaves))
 
     def _params(self, leaves: tuple, state: SVIState) -> dict[str, Any]:
         return self.problem.params(self.sites, state, *self.rebuild(leaves))
@@ -305,12 +311,16 @@ class SVIProgram:
         if key not in self._compiled:
 
             def traced(*args: Any) -> Any:
-                result = function(*static, *args)
                 # Tracing runs the user's functions, which may change what they read.
-                self.watch.excuse_run()
-                return result
+                with self.watch.running():
+                    return function(*static, *args)
 
-            options = _STEP_OPTIONS if function == self._steps else compiler_options(narrow=True)
+            if function == self._steps:
+                options: Any = _STEP_OPTIONS
+            elif function in (self._start, self._params):
+                options = _ONCE_OPTIONS
+            else:
+                options = compiler_options(narrow=True)
             on_cpu = jax.default_backend() == "cpu"
             self._compiled[key] = jax.jit(traced, compiler_options=options if on_cpu else None)
         return self._compiled[key]

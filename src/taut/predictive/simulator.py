@@ -166,12 +166,12 @@ class Simulator:
         if chunks is None:
             row = jax.tree_util.tree_map(lambda v: jax.ShapeDtypeStruct(v.shape[1:], v.dtype), rows)
             try:
-                chunks = Chunks(function, row, data, draws, memory, dtype)
+                with self._watch.running():
+                    chunks = Chunks(function, row, data, draws, memory, dtype)
             except InputError:
                 raise
             except Exception as error:
                 raise InputError(model_failed(self._model, error)) from error
-            self._watch.excuse_run()
             self._compiled.put(key, chunks)
         return chunks(rows, data)
 

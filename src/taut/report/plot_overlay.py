@@ -93,10 +93,15 @@ def draw_overlay(
 def _columns(entry: Any) -> dict[str, np.ndarray]:
     draws = entry if isinstance(entry, Mapping) else entry.sample(DRAWS)
     return {
-        name: np.asarray(column, float)[:DRAWS]
+        name: _spread(np.asarray(column, float))
         for site in draws
         for name, column in scalar_columns(draws, site).items()
     }
+
+
+def _spread(column: np.ndarray) -> np.ndarray:
+    # From end to end, because neighbours in a chain are alike.
+    return column[:: -(-len(column) // DRAWS)]
 
 
 def _choose(names: str | Sequence[str] | None, first: Any, shared: Sequence[str]) -> list[str]:

@@ -49,7 +49,8 @@ def run_abstractly(
     while True:
         tracers: list[Any] = []
         try:
-            return _run_once(arguments, tracers, read), arguments, held
+            with watch.running():
+                return _run_once(arguments, tracers, read), arguments, held
         except _NEEDS_A_VALUE as error:
             names = _asked_for(error, arguments, tracers)
             if not names:
@@ -58,8 +59,6 @@ def run_abstractly(
             raise
         except Exception as error:
             raise InputError(model_failed(model, error)) from None
-        finally:
-            watch.excuse_run()
         held = (*held, *names)
         arguments = arguments.hold_static(names)
 

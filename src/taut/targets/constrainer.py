@@ -59,6 +59,6 @@ def _compile(target: Target) -> tuple[int, Any]:
     def constrain(z, data):
         return jax.vmap(lambda point: program.constrain(data, point))(z)
 
-    lowered = jax.jit(constrain).lower(shape, tuple(target.data))
-    program.watch.excuse_run()
+    with program.watch.running():
+        lowered = jax.jit(constrain).lower(shape, tuple(target.data))
     return rows, Compiled(lowered, compiler_options(narrow=True), native_dtype())

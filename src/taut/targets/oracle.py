@@ -46,8 +46,8 @@ class Executable:
         def value_and_grad(z, leaves):
             return jax.value_and_grad(lambda point: program.log_density(leaves, point))(z)
 
-        closed, shapes = jax.make_jaxpr(value_and_grad, return_shape=True)(row, data)
-        program.watch.excuse_run()
+        with program.watch.running():
+            closed, shapes = jax.make_jaxpr(value_and_grad, return_shape=True)(row, data)
         if shapes[0].shape != () or shapes[0].dtype != self.dtype:
             raise InputError(
                 f"the log density must be a {self.dtype} scalar; it is {shapes[0].dtype} of shape "

@@ -60,15 +60,15 @@ class BlockNetwork:
         for fan_in, fan_out in self._factors():
             key, weights_key, scale_key, bias_key = random.split(key, 4)
             width = self.dim * fan_out
-            weights = [
-                jax.nn.initializers.glorot_uniform()(k, ((i + 1) * fan_in, fan_out))
-                for i, k in enumerate(random.split(weights_key, self.dim))
-            ]
-            rows = self.dim * fan_in
-            padded = [jnp.pad(w, ((0, rows - w.shape[0]), (0, 0))) for w in weights]
+            # Glorot's uniform draws, each block by the number of inputs that reach it.
+            rows, reach = self.dim * fan_in, fan_in * np.arange(1, self.dim + 1)
+            limit = np.sqrt(6.0 / (reach + fan_out))
+            reached = np.arange(rows)[:, None] < np.repeat(reach, fan_out)
+            weights = random.uniform(weights_key, (rows, width), minval=-1.0)
+            weights = weights * np.repeat(limit, fan_out).astype(weights.dtype) * reached
             bias = (random.uniform(bias_key, (width,)) - 0.5) * 2 / np.sqrt(width)
             log_scale = jnp.log(random.uniform(scale_key, (width,), minval=1e-6))
-            layers += [(jnp.concatenate(padded, axis=1), log_scale, bias), ()]
+            layers += [(weights, log_scale, bias), ()]
         layers.pop()
         return [(), (layers, ()), random.normal(key, ())] if self.gated else layers
 

@@ -22,6 +22,18 @@ class AutoFlow(AutoPosterior):
 
     num_flows: int
 
+    def sample_posterior(
+        self, rng_key: Any, params: dict, *args: Any, sample_shape: tuple = (), **kwargs: Any
+    ) -> dict[str, Any]:
+        """Draw from the guide."""
+        shape = tuple(sample_shape)
+
+        def run(key: Any, params: dict) -> Any:
+            return self.get_posterior(params).sample(key, shape)
+
+        latent = self._compile(("draws", shape), run)(rng_key, params)
+        return self._values(latent, params, args, kwargs)
+
     @abc.abstractmethod
     def _network(self, dim: int, flow: int) -> Any:
         """Return the network of a flow."""

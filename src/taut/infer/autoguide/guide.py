@@ -19,7 +19,7 @@ from jax.core import Tracer
 from numpyro.infer.initialization import init_to_uniform
 
 from taut._core.errors import InputError, did_you_mean, first_few
-from taut._core.fingerprint import fingerprint
+from taut._core.fingerprint import Watch
 from taut.infer.autoguide.bound_model import BoundModel
 from taut.infer.autoguide.start import MOST_TRIES, Candidates, find_start
 from taut.infer.autoguide.structure import Latent, Structure, read_structure
@@ -73,9 +73,15 @@ class AutoGuide(abc.ABC):
         self._remembered: tuple[tuple, dict] | None = None
         self._forget()
 
+    def options(self) -> dict[str, Any]:
+        """Return all that makes this guide what it is; nothing that it has learned of data."""
+        state = self.__getstate__()
+        state.pop("_remembered")
+        return state
+
     def __getstate__(self) -> dict:
         state = self.__dict__.copy()
-        for name in ("_seen", "_held", "_structures", "_compiled"):
+        for name in ("_watch", "_changes", "_held", "_structures", "_compiled"):
             state.pop(name)
         return state
 
@@ -175,21 +181,19 @@ class AutoGuide(abc.ABC):
 
     def _bind(self, args: tuple, kwargs: dict) -> BoundModel:
         """Read the model for these arguments, and remember them."""
-        seen = fingerprint(self.model)
-        if seen != self._seen:
+        if self._watch.changes() != self._changes:
             self._forget()
-            self._seen = seen
         arguments = bind_arguments(self.model, args, kwargs)
         outer_key = arguments.key()
         arguments = arguments.hold_static(self._held.get(outer_key, ()))
         key = arguments.key()
         if key not in self._structures:
-            structure, arguments = read_structure(self.model, arguments)
+            # Reading runs the function, which may change what it reads: a counter of calls, say.
+            with self._watch.running():
+                structure, arguments = read_structure(self.model, arguments)
             self._held[outer_key] = arguments.static_arrays()
             key = arguments.key()
             self._structures[key] = structure
-            # Reading runs the function, which may change what it reads: a counter of calls, say.
-            self._seen = fingerprint(self.model)
         bound = BoundModel(self.model, arguments, self._structures[key])
         if not bound.traced:
             self._remembered = args, kwargs
@@ -307,7 +311,8 @@ class AutoGuide(abc.ABC):
         return params[name]
 
     def _forget(self) -> None:
-        self._seen: Hashable = None
+        self._watch = Watch(self.model)
+        self._changes = self._watch.changes()
         self._held: dict[Hashable, tuple[str, ...]] = {}
         self._structures: dict[Hashable, Structure] = {}
         self._compiled: dict[Hashable, Callable] = {}

@@ -33,6 +33,10 @@ class AutoGuideList(AutoGuide):
         super().__init__(model, **options)
         self._parts: list[Callable] = []
 
+    def __getstate__(self) -> dict:
+        # A copy must not gain the parts that this one is given later.
+        return {**super().__getstate__(), "_parts": list(self._parts)}
+
     def append(self, part: Callable) -> None:
         """Add a guide for some of the sites.
 
