@@ -14,6 +14,7 @@ from taut.report.numbers import (
     format_to_uncertainty,
     format_with_error,
 )
+from taut.report.plot_forest import draw_forest
 from taut.report.plot_overlay import draw_overlay
 from taut.report.summary import Summary, summarise
 from taut.report.terminal import pad, shorten_middle
@@ -123,9 +124,23 @@ class Comparison:
 
         Raises:
             MissingExtraError: Matplotlib or corner is not installed.
-            InputError: an unknown name, or nothing to draw.
+            InputError: an unknown name, a truth of another shape, or nothing to draw.
         """
         return draw_overlay(self.entries, names, truth)
+
+    def forest(
+        self,
+        names: str | Sequence[str] | None = None,
+        truth: Mapping[str, Any] | None = None,
+        sort: bool = False,
+    ) -> Any:
+        """Draw the groups of a hierarchical model, all entries beside each other; `Plots.forest`.
+
+        Raises:
+            MissingExtraError: Matplotlib is not installed.
+            InputError: an unknown name, a truth of another shape, or nothing to draw.
+        """
+        return draw_forest(self.entries, names, truth, sort)
 
     def __str__(self) -> str:
         lines = [

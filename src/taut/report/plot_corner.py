@@ -77,12 +77,12 @@ def draw_corner(
             wspace=_GAP,
             hspace=_GAP,
         )
-        _finish_panels(figure, scalars, intervals=4 if panel > 1 else 3)
+        finish_panels(figure, scalars, intervals=4 if panel > 1 else 3)
         put_title(figure, title)
     return figure
 
 
-def _finish_panels(figure: Any, scalars: list[ShownScalar], intervals: int) -> None:
+def finish_panels(figure: Any, scalars: list[ShownScalar], intervals: int) -> None:
     """Set ticks that keep clear of the neighbouring panel's, and draw the truth."""
     from matplotlib.ticker import FixedLocator
 
