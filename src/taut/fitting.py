@@ -13,7 +13,6 @@ import numpy as np
 from jax.core import Tracer
 
 from taut._core.errors import InputError, did_you_mean
-from taut._core.precision import native_dtype
 from taut._core.threads import single_blas_thread
 from taut.diagnostics.checks import run_checks
 from taut.diagnostics.psis import heavy_tails
@@ -57,8 +56,8 @@ def fit(
     """Fit a posterior and say whether to believe it.
 
     Args:
-        model_or_target: a NumPyro model, or a target made by `taut.target` or
-            `taut.from_log_density`.
+        model_or_target: a NumPyro model, a PyMC model (`pm.Model`), or a target made by
+            `taut.target` or `taut.from_log_density`.
         *args: the model's positional arguments.
         guide: "auto", "full-rank", "mean-field", "low-rank" or "mixture". "auto" is full rank up to
             256 latent values, a mixture where several separate solutions are found, and low rank
@@ -92,7 +91,7 @@ def fit(
         )
     clock.lap("model")
     run = _Run(bound, guide, modes, int(seed), budget, line, clock)
-    run.optimise(native_dtype())
+    run.optimise(bound.dtype)
     notes = bound.program.notes
     reason = run.search.needs_double(run.outcome)
     if reason:
@@ -130,7 +129,7 @@ def fit(
         gradients=run.gradients,
         seed=int(seed),
         dtype=str(run.dtype),
-        versions=_versions(),
+        versions=_versions(bound.program.libraries),
         observed=bound.program.observed(bound.data),
     )
     line.finish(trust.word, gradients=run.gradients)
@@ -357,6 +356,7 @@ def _tails(bound: Target, pool: Pool) -> dict[str, float]:
     return heavy_tails(labels, pool.flat(names))
 
 
-def _versions() -> dict[str, str]:
-    versions = {name: importlib.metadata.version(name) for name in ("taut", "jax", "numpyro")}
+def _versions(libraries: Sequence[str]) -> dict[str, str]:
+    names = ("taut", "jax", "numpyro", *libraries)
+    versions = {name: importlib.metadata.version(name) for name in names}
     return {**versions, "python": ".".join(map(str, sys.version_info[:3]))}

@@ -151,7 +151,7 @@ def test_what_cannot_be_made_is_left_out_and_said(schools_fit, tmp_path):
 
 
 def test_a_large_group_is_made_only_by_name(schools_fit, monkeypatch):
-    monkeypatch.setattr("taut.results.tree.LARGEST_GROUP", 1e5)
+    monkeypatch.setattr("taut.results.group_size.LARGEST_GROUP", 1e5)
     tree = schools_fit.to_arviz()
     assert "log_likelihood" not in tree
     assert "groups=['log_likelihood'" in json.loads(tree.attrs["left_out"])["log_likelihood"]

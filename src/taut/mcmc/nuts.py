@@ -14,7 +14,7 @@ from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from numpyro.infer import NUTS
 
 from taut._core.errors import InputError
-from taut._core.precision import native_dtype
+from taut._core.precision import native_dtype, precision_of
 from taut.loop.monitor import Monitor
 from taut.loop.progress import Progress
 from taut.loop.starts import draw_starts
@@ -80,20 +80,21 @@ def nuts(
     began = time.perf_counter()
     line = Progress(progress)
     line.update("warming up")
-    kernel, state = _start(bound, start, steps, chains, seed)
-    scan = jax.jit(lambda now: jax.lax.scan(lambda s, _: _step(kernel, s), now, length=PIECE))
-    advance = scan.lower(state).compile(compiler_options=compiler_options(narrow=True))
-    pieces: list[Any] = []
-    done = 0
-    while done < steps + draws:
-        state, piece = advance(state)
-        pieces.append(jax.tree_util.tree_map(np.asarray, piece))
-        done += PIECE
-        phase = "warming up" if done < steps else "sampling"
-        line.update(phase, iterations=done, divergences=int(pieces[-1]["diverging"].sum()))
-        # Some draws are returned whatever the budget: the last piece of an unfinished warm-up.
-        if budget is not None and time.perf_counter() - began > budget:
-            break
+    with precision_of(bound.dtype):
+        kernel, state = _start(bound, start, steps, chains, seed)
+        scan = jax.jit(lambda now: jax.lax.scan(lambda s, _: _step(kernel, s), now, length=PIECE))
+        advance = scan.lower(state).compile(compiler_options=compiler_options(narrow=True))
+        pieces: list[Any] = []
+        done = 0
+        while done < steps + draws:
+            state, piece = advance(state)
+            pieces.append(jax.tree_util.tree_map(np.asarray, piece))
+            done += PIECE
+            phase = "warming up" if done < steps else "sampling"
+            line.update(phase, iterations=done, divergences=int(pieces[-1]["diverging"].sum()))
+            # Some draws are returned whatever the budget: the last piece of an unfinished warm-up.
+            if budget is not None and time.perf_counter() - began > budget:
+                break
     steps = min(steps, done - PIECE)
     kept = slice(steps, steps + draws)
     fields = {
