@@ -1,5 +1,6 @@
 """Formulas as MathML, written when the site is built: readers load no script from elsewhere."""
 
+import re
 from typing import Any
 
 from latex2mathml.converter import convert
@@ -12,15 +13,23 @@ def setup(app: Sphinx) -> dict[str, Any]:
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
 
+_FUNCTION = re.compile(r"<mi>(log|det|sym|tr|Cov)</mi>(?!<mo[^>]*>&#x00028;)")
+
+
 def _inline(translator: Any, node: Any) -> None:
-    translator.body.append(convert(node.astext()))
+    translator.body.append(_spaced(convert(node.astext())))
     raise _skip()
 
 
 def _block(translator: Any, node: Any) -> None:
-    formula = convert(node.astext(), display="block")
+    formula = _spaced(convert(node.astext(), display="block"))
     translator.body.append(f"<div class='formula'>{formula}</div>")
     raise _skip()
+
+
+def _spaced(formula: str) -> str:
+    """Put the thin space between a function and what it is of, which the converter leaves out."""
+    return _FUNCTION.sub(r"\g<0><mspace width='0.17em'/>", formula)
 
 
 def _skip() -> Exception:
