@@ -95,3 +95,13 @@ def test_a_site_that_is_shared_in_part_is_shown_in_part():
     comparison = taut.compare({"x": _draws(), "y": {"b[1]": _draws(seed=1)["b"][:, 1]}})
     (axes,) = comparison.forest().axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["[1]"]
+
+
+def test_a_notebook_gets_a_table_without_markup_from_names():
+    draws = {"a<script>": _draws()["a"], "b": np.ones(4000)}
+    page = taut.compare({"x&y": draws, "other": draws})._repr_html_()
+    assert page.count("<tr>") == 3
+    assert "a&lt;script&gt;" in page
+    assert "x&amp;y mean" in page
+    assert "<script>" not in page
+    assert "+0.00 ± 0.02" in page
