@@ -21,6 +21,7 @@ from taut.targets.pymc_model import PymcProgram
 from taut.targets.target import Target
 from taut.targets.validation import Leaf
 
+NO_SITES = "{what}: a plain log density does not say what is data and what is prior"
 _STORED = ("posterior", "sample_stats", "observed_data")
 _COMPUTED = ("posterior_predictive", "log_likelihood", "prior", "prior_predictive", "constant_data")
 GROUPS = (*_STORED, *_COMPUTED)
@@ -69,10 +70,11 @@ def make_tree(
                     reason = str(error)
             if reason is not None:
                 left_out[name] = reason
-    elif groups is None:
-        left_out = {name: NEEDS_CALL.format(what=name) for name in _COMPUTED}
     else:
-        impossible = [NEEDS_CALL.format(what=name) for name in groups if name in _COMPUTED]
+        why = NEEDS_CALL if target is None else NO_SITES
+        if groups is None:
+            left_out = {name: why.format(what=name) for name in _COMPUTED}
+        impossible = [why.format(what=name) for name in groups or () if name in _COMPUTED]
         if impossible:
             raise InputError(impossible)
     if groups is not None:
