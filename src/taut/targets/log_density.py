@@ -38,7 +38,7 @@ class DensityProgram(Program):
         doubled = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if doubled:
             raise InputError(
-                f"init has more than one value called {first_few(doubled)}, as a dot joins the keys "
+                f"init has more than one value called {first_few(doubled)}: a dot joins the keys "
                 "of nested containers; rename one"
             )
         self.function = function
