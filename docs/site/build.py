@@ -45,12 +45,27 @@ def assemble(source: Path) -> None:
         old = ROOT / next((n for n, p in PAGES.items() if source / p == page), "")
         place = old.parent if old.is_file() else ROOT / "docs" / page.parent.relative_to(source)
         page.write_text(_relink(page.read_text(), place, page.parent, source))
+    _add_measured_tables(source / "performance.md")
     tutorial = source / "tutorial"
     tutorial.mkdir()
     for script in sorted((ROOT / "examples" / "tutorial").glob("*.py")):
         _write_page(script, tutorial)
     decisions = sorted(path.stem for path in (source / "decisions").glob("*.md"))
     (source / "decisions" / "index.md").write_text(_contents("Decisions", decisions))
+
+
+def _add_measured_tables(page: Path) -> None:
+    """Put the README's comparison with NumPyro, which the benchmarks write, on top of a page."""
+    section = (ROOT / "README.md").read_text().partition("## Beside NumPyro\n")[2]
+    section = section.partition("\n## ")[0].strip()
+    section = re.sub(r"\[docs/performance.md\]\([^)]*\)", "The next section", section)
+    head, _, rest = page.read_text().partition("\n")
+    page.write_text(f"# Performance\n\n## Beside NumPyro\n\n{section}\n\n#{head}\n{_lowered(rest)}")
+
+
+def _lowered(text: str) -> str:
+    """Return a page with its headings one level down."""
+    return re.sub(r"^#", "##", text, flags=re.MULTILINE)
 
 
 def _write_page(script: Path, folder: Path) -> None:

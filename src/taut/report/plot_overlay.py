@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from taut._core.errors import MissingExtraError
-from taut.report.plot_corner import finish_panels
+from taut.report.plot_corner import corner_library, finish_panels
 from taut.report.plot_scalars import choose_scalars
 from taut.report.plot_style import (
     PAGE_WIDTH,
@@ -32,11 +31,9 @@ def draw_overlay(
     truth: Mapping[str, Any] | None,
 ) -> Any:
     """Draw the overlaid corner plot; see `Comparison.corner`."""
-    try:
-        import corner
-        from matplotlib.lines import Line2D
-    except ImportError:
-        raise MissingExtraError("corner", "plot") from None
+    corner = corner_library()
+    from matplotlib.lines import Line2D
+
     together = SideBySide(entries)
     scalars, remarks = choose_scalars(together, names, truth, _LIMIT)
     page = (PAGE_WIDTH - _MARGIN - _RIGHT) / len(scalars)
