@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+import warnings
 
 import jax
 import numpy as np
@@ -21,8 +22,6 @@ Y = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
 def pm():
     needs("pymc")
     logging.getLogger("pytensor").setLevel(logging.ERROR)
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pymc
@@ -234,3 +233,21 @@ def test_without_pymc_nothing_of_it_is_imported():
         "assert not any(m.split('.')[0] in ('pymc', 'pytensor') for m in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_missing_data_are_inferred_and_no_observation(pm):
+    needs("arviz_base")
+    y = np.ma.masked_array([0.5, 0.0, -1.0, 2.0], mask=[False, True, False, False])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyMC says that it imputes
+        with pm.Model() as model:
+            mu = pm.Normal("mu", 0.0, 1.0)
+            pm.Normal("y", mu, 1.0, observed=y)
+    fit = taut.fit(model, progress=False)
+    assert fit.sites == ("mu", "y_unobserved")
+    # A missing value is a draw of its own: it says nothing about mu.
+    assert fit.mean("mu") == pytest.approx(1.5 / 4.0, abs=5 * fit.summary()["mu"]["mcse"])
+    tree = fit.to_arviz(groups=["posterior", "log_likelihood"])
+    away = np.array([0.5, -1.0, 2.0]) - tree["posterior"]["mu"].values[..., None]
+    expected = -0.5 * away**2 - 0.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(tree["log_likelihood"]["y_observed"], expected, rtol=1e-9)

@@ -63,7 +63,10 @@ class PymcGroups:
         z, program, data = self._record.pool.z, self._program, self._target.data
         with precision_of(self._target.dtype):
             run = jax.jit(jax.vmap(lambda row: program.log_likelihood(data, row)))
-            pieces = [run(z[i : i + _ROWS]) for i in range(0, len(z), _ROWS)]
+            try:
+                pieces = [run(z[i : i + _ROWS]) for i in range(0, len(z), _ROWS)]
+            except (jax.errors.JAXTypeError, jax.errors.JAXIndexError, NotImplementedError):
+                return program.log_likelihood_one_by_one(z)
             return {
                 name: np.concatenate([np.asarray(piece[name]) for piece in pieces])
                 for name in pieces[0]

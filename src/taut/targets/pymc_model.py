@@ -100,6 +100,20 @@ class PymcProgram(Program):
         terms = self._graphs.log_likelihood()(*self._take(z), *leaves)
         return dict(zip(names, terms, strict=True))
 
+    def log_likelihood_one_by_one(self, z: np.ndarray) -> dict[str, np.ndarray]:
+        """Return log likelihoods at latent vectors (n, dim) by PyMC's own compiled function.
+
+        Slower, and for any graph: JAX cannot index by a mask, as a model with missing data does.
+        """
+        model = self.model
+        terms = model.logp(model.observed_RVs, sum=False)
+        run = model.compile_fn(terms, inputs=model.value_vars, on_unused_input="ignore")
+        names = [variable.name for variable in model.value_vars]
+        rows = [run(dict(zip(names, self._take(row), strict=True))) for row in z]
+        columns = zip(*rows, strict=True)
+        named = zip((v.name for v in model.observed_RVs), columns, strict=True)
+        return {name: np.stack(values) for name, values in named}
+
     def observed(self, leaves: Sequence[Any]) -> dict[str, Any]:
         """Return the data of the observed variables, by name."""
         given = dict(zip(self._graphs.data, leaves, strict=True))
