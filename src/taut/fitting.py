@@ -4,7 +4,7 @@ import importlib.metadata
 import inspect
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -42,7 +42,7 @@ ENGINE_OPTIONS = ("guide", "seed", "budget", "modes", "progress", "checks")
 
 
 def fit(
-    model_or_target: Callable | Target,
+    model_or_target: Any,
     /,
     *args: Any,
     guide: str = "auto",
@@ -136,9 +136,7 @@ def fit(
     return Fit(record, bound)
 
 
-def load(
-    path: str | PathLike, model: Callable | Target | None = None, /, *args: Any, **kwargs: Any
-) -> Fit:
+def load(path: str | PathLike, model: Any = None, /, *args: Any, **kwargs: Any) -> Fit:
     """Read a fit written by `fit.save`.
 
     Args:

@@ -163,6 +163,16 @@ def test_predictions_are_made_at_the_fitted_draws(fit, within_error):
         fit.predict(SIGMA)
 
 
+def test_the_prior_is_pymc_s(schools, within_error):
+    draws = taut.prior(schools, draws=500)
+    assert {name: value.shape for name, value in draws.items()} == {
+        **{"mu": (500,), "tau": (500,), "unit": (500, 8), "theta": (500, 8), "y": (500, 8)}
+    }
+    expected = draws["mu"][:, None] + draws["tau"][:, None] * draws["unit"]
+    np.testing.assert_allclose(draws["theta"], expected, rtol=1e-9)
+    within_error(draws["mu"].mean(), 0.0, 5.0 / np.sqrt(500))
+
+
 def test_new_data_of_the_same_shapes_compile_nothing(pm, schools, fit):
     before = taut.target(schools).program
     with schools:

@@ -4,7 +4,6 @@ A fit hands over where to start and the inverse mass matrix, which are what warm
 """
 
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -41,7 +40,7 @@ class Started(Protocol):
 
 
 def nuts(
-    model_or_target: Callable | Target,
+    model_or_target: Any,
     /,
     *args: Any,
     start: Started | None = None,
@@ -56,7 +55,7 @@ def nuts(
     """Draw from a posterior with NumPyro's NUTS, all chains in one vectorised call.
 
     Args:
-        model_or_target: a NumPyro model, or a target.
+        model_or_target: a NumPyro model, a PyMC model, or a target.
         *args: the model's positional arguments.
         start: a fit of the same model: chains start from its draws with its covariance as inverse
             mass matrix, and warm-up is short.

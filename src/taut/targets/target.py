@@ -70,7 +70,7 @@ class Target:
         return [jnp.asarray(leaf) for leaf in self.data]
 
 
-def target(model: Callable, /, *args: Any, **kwargs: Any) -> Target:
+def target(model: Any, /, *args: Any, **kwargs: Any) -> Target:
     """Bind a NumPyro model to its arguments, or read a PyMC model, which holds its own.
 
     Args:
