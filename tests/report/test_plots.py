@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from taut._core.errors import InputError, MissingExtraError
+from taut.report.plot_losses import draw_losses
 from taut.report.plots import Plots
 
 mpl.use("agg")
@@ -384,3 +385,24 @@ def test_mistakes_are_told_in_plots_of_several(fit_of, kind):
             draw("slop", others=others)
     with pytest.raises(InputError, match="no scalar in common"):
         draw(others={"other": {"z": np.ones(9)}})
+
+
+def test_noisy_losses_are_drawn_with_their_course(verdict):
+    rng = np.random.default_rng(0)
+    steps = np.arange(5000)
+    loss = 10.0 + 50.0 * np.exp(-steps / 300.0) + rng.normal(size=5000)
+    loss[7], loss[4000] = np.nan, 1e6
+    told = verdict(False, "moving", "param b is still moving, as a long sentence says; " * 3)
+    figure = draw_losses(loss, told)
+    whole, end = figure.axes
+    _, course = whole.lines[:2]
+    assert len(course.get_xdata()) == 100
+    # The median of fifty losses of sd one has an error of 1.25 / sqrt(50).
+    assert abs(course.get_ydata()[80] - 10.0) < 5 * 1.25 / np.sqrt(50)
+    assert end.get_ylim()[1] < 20
+    assert whole.get_ylim()[1] < 100
+    assert "1 steps had no finite loss" in words(figure)
+    assert "5,000 steps, not settled" in words(figure)
+    assert_no_overlap(figure, drawn_texts(figure))
+    with pytest.raises(InputError, match="no finite loss"):
+        draw_losses([np.nan], None)
