@@ -5,6 +5,7 @@ used, so that `import taut` costs nothing.
 """
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from taut.targets.target import Target, from_log_density, target
 
 __version__ = "0.1.0"
+
+# NumPyro imports tqdm's notebook bar, which Taut does not use, and it complains without ipywidgets.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 _HOMES = {
     "Comparison": "taut.report.comparison",

@@ -4,7 +4,7 @@ import importlib.metadata
 import inspect
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 from jax.core import Tracer
 
 from taut._core.errors import InputError, did_you_mean
-from taut._core.precision import native_dtype
 from taut._core.threads import single_blas_thread
 from taut.diagnostics.checks import run_checks
 from taut.diagnostics.tails import heavy_tails
@@ -44,7 +43,7 @@ ENGINE_OPTIONS = ("guide", "seed", "budget", "modes", "progress", "checks")
 
 
 def fit(
-    model_or_target: Callable | Target,
+    model_or_target: Any,
     /,
     *args: Any,
     guide: str = "auto",
@@ -58,8 +57,8 @@ def fit(
     """Fit a posterior and say whether to believe it.
 
     Args:
-        model_or_target: a NumPyro model, or a target made by `taut.target` or
-            `taut.from_log_density`.
+        model_or_target: a NumPyro model, a PyMC model (`pm.Model`), or a target made by
+            `taut.target` or `taut.from_log_density`.
         *args: the model's positional arguments.
         guide: "auto", "full-rank", "mean-field", "low-rank", "mixture" or "flow". "auto" is full
             rank up to 256 latent values, bent into a flow where that is not good enough, a mixture
@@ -93,7 +92,7 @@ def fit(
         )
     clock.lap("model")
     run = _Run(bound, guide, modes, int(seed), budget, line, clock)
-    run.optimise(native_dtype())
+    run.optimise(bound.dtype)
     notes = bound.program.notes
     reason = run.search.needs_double(run.outcome)
     if reason:
@@ -131,16 +130,14 @@ def fit(
         gradients=run.gradients,
         seed=int(seed),
         dtype=str(run.dtype),
-        versions=_versions(),
+        versions=_versions(bound.program.libraries),
         observed=bound.program.observed(bound.data),
     )
     line.finish(trust.word, gradients=run.gradients)
     return Fit(record, bound)
 
 
-def load(
-    path: str | PathLike, model: Callable | Target | None = None, /, *args: Any, **kwargs: Any
-) -> Fit:
+def load(path: str | PathLike, model: Any = None, /, *args: Any, **kwargs: Any) -> Fit:
     """Read a fit written by `fit.save`.
 
     Args:
@@ -362,6 +359,7 @@ def _tails(bound: Target, pool: Pool) -> dict[str, float]:
     return heavy_tails(labels, pool.flat(names))
 
 
-def _versions() -> dict[str, str]:
-    versions = {name: importlib.metadata.version(name) for name in ("taut", "jax", "numpyro")}
+def _versions(libraries: Sequence[str]) -> dict[str, str]:
+    names = ("taut", "jax", "numpyro", *libraries)
+    versions = {name: importlib.metadata.version(name) for name in names}
     return {**versions, "python": ".".join(map(str, sys.version_info[:3]))}

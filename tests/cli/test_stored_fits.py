@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from extras import needs
 
 from taut.cli import main
 
@@ -210,3 +211,40 @@ def test_a_guide_is_checked(capsys, place, tmp_path):
     assert "b" in record["problems"][0]["found"]
     allowed = ("--prior-ok", "b", "--quiet")
     assert run(capsys, "check", model, "partial", "--data", data, *allowed)[0] == 0
+
+
+def test_an_arviz_tree_holds_the_fit_and_its_data(capsys, place):
+    needs("arviz_base", "h5netcdf")
+    import xarray as xr
+
+    model = place / "model.py"
+    options = ("--guide", "full-rank", "--json", "--quiet")
+    first = run(
+        *(capsys, "fit", model, "--data", place / "data.csv", "--out", place / "tree", "--arviz"),
+        *options,
+    )
+    assert first[0] == 0
+    tree = place / "tree" / "arviz.nc"
+    assert str(tree) in json.loads(first[1])["files"]
+    with xr.open_datatree(tree, engine="h5netcdf") as groups:
+        assert {"posterior", "posterior_predictive", "log_likelihood"} <= set(groups.children)
+    again = run(capsys, "fit", model, "--data", tree, *options)
+    assert json.loads(again[1])["summary"] == json.loads(first[1])["summary"]
+
+
+def test_an_arviz_tree_needs_a_folder(capsys, place):
+    code, _, err = run(capsys, "fit", place / "model.py", "--data", place / "data.csv", "--arviz")
+    assert code == 2
+    assert err == "taut fit: --arviz writes arviz.nc into the folder of --out: give one\n"
+
+
+def test_predictions_are_written_as_netcdf(capsys, place):
+    needs("arviz_base", "h5netcdf")
+    import xarray as xr
+
+    out = place / "new.nc"
+    code, _, _ = predict(capsys, place, "--out", out, "--draws", 50, "--quiet")
+    assert code == 0
+    with xr.open_datatree(out, engine="h5netcdf") as tree:
+        assert tree["predictions"]["y"].shape == (1, 50, 2)
+        assert tree.attrs["trust"] == "trusted"

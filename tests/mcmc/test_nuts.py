@@ -100,3 +100,9 @@ def test_bad_numbers_are_refused_together(fit):
     assert len(caught.value.problems) == 3
     with pytest.raises(taut.InputError, match="a fit with 2 latent values; the model has 1"):
         taut.nuts(lambda: numpyro.sample("a", dist.Normal()), start=fit)
+
+
+def test_a_notebook_gets_the_table_of_a_run(run):
+    page = run._repr_html_()
+    assert page.count("<tr>") == 1 + len(run.summary())
+    assert "largest R-hat" in page

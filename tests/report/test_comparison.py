@@ -78,3 +78,30 @@ def test_the_corner_plot_has_a_line_for_each():
     assert len(comparison.corner("b").axes) == 4
     with pytest.raises(taut.InputError, match="no site or scalar is called 'c'"):
         comparison.corner("c")
+    with pytest.raises(taut.InputError, match="truth: no site or scalar is called 'c'"):
+        comparison.corner(truth={"c": 1.0})
+
+
+def test_plots_of_several_leave_out_what_cannot_be_drawn():
+    pytest.importorskip("corner")
+    x, y = _draws() | {"one": np.ones(4000)}, _draws(seed=1, n=50) | {"one": np.ones(50)}
+    comparison = taut.compare({"x": x, "y": y})
+    for figure in (comparison.corner(), comparison.forest(["a", "b", "one"])):
+        texts = [text.get_text() for text in figure.texts]
+        assert "left out, every draw is the same: one" in texts
+
+
+def test_a_site_that_is_shared_in_part_is_shown_in_part():
+    comparison = taut.compare({"x": _draws(), "y": {"b[1]": _draws(seed=1)["b"][:, 1]}})
+    (axes,) = comparison.forest().axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["[1]"]
+
+
+def test_a_notebook_gets_a_table_without_markup_from_names():
+    draws = {"a<script>": _draws()["a"], "b": np.ones(4000)}
+    page = taut.compare({"x&y": draws, "other": draws})._repr_html_()
+    assert page.count("<tr>") == 3
+    assert "a&lt;script&gt;" in page
+    assert "x&amp;y mean" in page
+    assert "<script>" not in page
+    assert "+0.00 ± 0.02" in page

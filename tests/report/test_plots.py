@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from taut._core.errors import InputError, MissingExtraError
+from taut.report.plot_losses import draw_losses
 from taut.report.plots import Plots
 
 mpl.use("agg")
@@ -302,3 +303,106 @@ def test_the_end_is_not_flattened_by_a_lower_loss_on_few_draws(fit_of):
     trace = dataclasses.replace(fit.trace, loss=loss)
     _, end = Plots(dataclasses.replace(fit, trace=trace)).loss().axes
     assert end.get_ylim()[1] < 1.0
+
+
+def rows_of(axes):
+    """The labels of a forest's rows, from the top down."""
+    return [label.get_text() for label in axes.get_yticklabels()]
+
+
+def test_a_forest_has_a_row_for_each_group(fit_of):
+    fit = fit_of(12)
+    (axes,) = panels(Plots(fit).forest())
+    slope = fit.posterior["slope"]
+    assert axes.get_title() == "slope"
+    assert rows_of(axes) == [f"[{i}]" for i in range(7)]
+    (medians,) = (line for line in axes.lines if len(line.get_xdata()) == 7)
+    np.testing.assert_allclose(medians.get_xdata(), np.median(slope, axis=0), rtol=1e-12)
+    np.testing.assert_array_equal(medians.get_ydata(), np.arange(7)[::-1])
+    (sorted_axes,) = panels(Plots(fit).forest(sort=True))
+    order = np.argsort(-np.median(slope, axis=0))
+    assert rows_of(sorted_axes) == [f"[{i}]" for i in order]
+
+
+def test_a_forest_without_groups_shows_every_value(fit_of):
+    assert [axes.get_title() for axes in panels(Plots(fit_of(5)).forest())] == list(
+        fit_of(5).posterior
+    )
+
+
+def test_a_forest_keeps_what_is_beside_each_other_apart(fit_of):
+    fit = fit_of(12)
+    other = {name: 1.0 + array for name, array in fit.posterior.items()}
+    figure = Plots(fit).forest(
+        ["slope", "mode"], truth={"slope": np.zeros(7)}, others={"n$u$ts": other}
+    )
+    groups, single = panels(figure)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["fit", "n\\$u\\$ts", "truth"]
+    (ours, theirs) = (line for line in groups.lines if len(line.get_xdata()) == 7)
+    np.testing.assert_allclose(theirs.get_xdata(), ours.get_xdata() + 1.0, rtol=1e-9)
+    assert (ours.get_ydata() > theirs.get_ydata()).all()
+    assert ours.get_color() != theirs.get_color()
+    assert ours.get_marker() != theirs.get_marker()
+    assert vertical_lines(groups) == [0.0] * 7
+    assert vertical_lines(single) == []
+    assert_no_overlap(figure, drawn_texts(figure))
+
+
+def test_a_long_forest_says_what_it_leaves_out(fit_of):
+    rng = np.random.default_rng(0)
+    draws = {"wide": rng.normal(size=(DRAWS, 300)), "sd": rng.gamma(2.0, size=DRAWS)}
+    figure = plots_of(draws, fit_of).forest()
+    assert len(rows_of(panels(figure)[0])) == 60
+    assert "wide: first 60 of 300" in words(figure)
+    figure = plots_of({"date": 2456789.0 + 0.01 * rng.normal(size=(DRAWS, 4))}, fit_of).forest()
+    (axes,) = panels(figure)
+    assert axes.get_xlabel().startswith("\N{MINUS SIGN} 24567")
+    low, high = axes.get_xlim()
+    assert high - low < 1.0
+
+
+def test_other_posteriors_are_drawn_over_the_corner_plot(fit_of):
+    fit = fit_of(3)
+    other = {name: array[:500] for name, array in fit.posterior.items()}
+    figure = Plots(fit).corner(others={"short": other}, truth={"theta": 1.1})
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fit", "short"]
+    assert len(panels(figure)) == 9
+    assert vertical_lines(figure.axes[0]) == [1.1]
+    assert_no_overlap(figure, drawn_texts(figure))
+
+
+@pytest.mark.parametrize("kind", ["corner", "forest"])
+def test_mistakes_are_told_in_plots_of_several(fit_of, kind):
+    fit = fit_of(12)
+    draw = getattr(Plots(fit), kind)
+    for others in (None, {"again": fit}):
+        with pytest.raises(InputError, match="truth: no site or scalar is called 'thet'"):
+            draw(truth={"thet": 1.0}, others=others)
+        with pytest.raises(InputError, match=r"'slope' has shape \(2,\)"):
+            draw(truth={"slope": [1.0, 2.0]}, others=others)
+        with pytest.raises(InputError, match="names: no site or scalar is called 'slop'"):
+            draw("slop", others=others)
+    with pytest.raises(InputError, match="no scalar in common"):
+        draw(others={"other": {"z": np.ones(9)}})
+
+
+def test_noisy_losses_are_drawn_with_their_course(verdict):
+    rng = np.random.default_rng(0)
+    steps = np.arange(5000)
+    loss = 10.0 + 50.0 * np.exp(-steps / 300.0) + rng.normal(size=5000)
+    loss[7], loss[4000] = np.nan, 1e6
+    told = verdict(False, "moving", "param b is still moving, as a long sentence says; " * 3)
+    figure = draw_losses(loss, told)
+    whole, end = figure.axes
+    _, course = whole.lines[:2]
+    assert len(course.get_xdata()) == 100
+    # The median of fifty losses of sd one has an error of 1.25 / sqrt(50).
+    assert abs(course.get_ydata()[80] - 10.0) < 5 * 1.25 / np.sqrt(50)
+    assert end.get_ylim()[1] < 20
+    assert whole.get_ylim()[1] < 100
+    assert "1 steps had no finite loss" in words(figure)
+    assert "5,000 steps, not settled" in words(figure)
+    assert_no_overlap(figure, drawn_texts(figure))
+    with pytest.raises(InputError, match="no finite loss"):
+        draw_losses([np.nan], None)

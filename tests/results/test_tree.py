@@ -9,6 +9,7 @@ import numpyro.distributions as dist
 import pytest
 import scipy.stats
 import xarray as xr
+from extras import needs
 from jax import numpy as jnp
 
 import taut
@@ -151,7 +152,7 @@ def test_what_cannot_be_made_is_left_out_and_said(schools_fit, tmp_path):
 
 
 def test_a_large_group_is_made_only_by_name(schools_fit, monkeypatch):
-    monkeypatch.setattr("taut.results.tree.LARGEST_GROUP", 1e5)
+    monkeypatch.setattr("taut.results.group_size.LARGEST_GROUP", 1e5)
     tree = schools_fit.to_arviz()
     assert "log_likelihood" not in tree
     assert "groups=['log_likelihood'" in json.loads(tree.attrs["left_out"])["log_likelihood"]
@@ -187,3 +188,20 @@ def test_netcdf_round_trip(trees, tmp_path):
         np.testing.assert_array_equal(
             back["log_likelihood"]["y"], trees["schools"]["log_likelihood"]["y"]
         )
+
+
+@pytest.mark.parametrize("name", ["regression", "schools", "pairs"])
+@pytest.mark.filterwarnings("ignore::matplotlib.MatplotlibDeprecationWarning")
+def test_plots_of_arviz_run_on_it(trees, name, tmp_path):
+    needs("arviz")
+    import arviz
+    import matplotlib.pyplot as plt
+
+    trees[name].to_netcdf(tmp_path / "fit.nc", engine="h5netcdf")
+    data = arviz.from_netcdf(tmp_path / "fit.nc", engine="h5netcdf")
+    for draw in (arviz.plot_forest, arviz.plot_posterior, arviz.plot_pair, arviz.plot_trace):
+        assert np.size(draw(data, var_names=list(data.posterior)[:2])) > 0
+    assert np.size(arviz.plot_ppc(data, num_pp_samples=20, random_seed=1)) > 0
+    assert np.isfinite(arviz.loo(data).elpd_loo)
+    data.close()
+    plt.close("all")

@@ -245,7 +245,9 @@ def test_too_many_arguments():
 
 def test_something_that_is_no_model():
     (problem,) = _said(_fit, 5)
-    assert problem == "a model is a function with numpyro.sample statements; got int"
+    assert problem == (
+        "a model is a function with numpyro.sample statements, or a PyMC model; got int"
+    )
 
 
 def test_a_model_without_latents():

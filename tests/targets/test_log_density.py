@@ -1,3 +1,8 @@
+import collections
+import dataclasses
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -39,6 +44,45 @@ def test_a_tree_of_arrays_is_named_by_its_keys(same_to_rounding):
     same_to_rounding(again, z)
     assert log_jacobian == 0.0
     same_to_rounding(target.log_joint(values), target.log_density(z))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Params:
+    loc: Any
+    scales: dict[str, Any]
+
+
+Pair = collections.namedtuple("Pair", "a b")
+
+
+@pytest.mark.parametrize(
+    ("init", "names"),
+    [
+        (Params(np.zeros(2), {"u": 0.0, "v": np.zeros((2, 1))}), ["loc", "scales.u", "scales.v"]),
+        (Pair(0.0, [np.zeros(2)]), ["a", "b.0"]),
+        ([0.0, (np.zeros(2), None)], ["0", "1.0"]),
+    ],
+)
+def test_any_container_that_jax_knows_will_do(init, names, same_to_rounding):
+    def density(values):
+        assert type(values) is type(init)
+        leaves = jax.tree_util.tree_leaves(values)
+        return -sum((i + 1) * jnp.sum(leaf**2) for i, leaf in enumerate(leaves))
+
+    target = taut.from_log_density(density, init)
+    assert [site.name for site in target.program.sites] == names
+    z = jnp.arange(1.0, target.dim + 1.0)
+    weights = np.concatenate(
+        [np.full(np.size(leaf), i + 1.0) for i, leaf in enumerate(jax.tree_util.tree_leaves(init))]
+    )
+    same_to_rounding(target.log_density(z), -np.sum(weights * z**2))
+    same_to_rounding(target.log_joint(target.constrain(z)), target.log_density(z))
+
+
+def test_two_values_of_one_name_are_refused():
+    with pytest.raises(taut.InputError, match=r"more than one value called a\.b"):
+        taut.from_log_density(lambda v: 0.0, {"a.b": 0.0, "a": {"b": 0.0}})
 
 
 def test_data_are_leaves_and_share_a_program(same_to_rounding):

@@ -12,9 +12,11 @@ from taut.cli.model_call import read_call, remarks_on, spelled, tell
 from taut.cli.model_function import ModelFunction
 from taut.cli.record import plain, record_of
 from taut.cli.results_folder import (
+    check_arviz,
     check_free,
     make_folder,
     to_json,
+    write_arviz,
     write_plots,
     write_report,
     write_results,
@@ -34,6 +36,8 @@ def run_fit(options: argparse.Namespace) -> ExitCode:
     folder = None if options.out is None else Path(options.out)
     if folder is not None:
         check_free(folder, options.force)
+    if options.arviz:
+        check_arviz(folder)
     model, arguments = read_call(options.model, options.data, options.settings)
     if folder is not None:
         make_folder(folder)
@@ -74,15 +78,21 @@ def _deliver(
 ) -> None:
     """Write and print: what is precious first, what takes long last."""
     files = []
-    if folder is not None:
-        files += write_results(fit, record, folder)
+    # What the model prints when it is run for predictions goes to stderr.
+    with contextlib.redirect_stdout(sys.stderr):
+        if folder is not None:
+            files += write_results(fit, record, folder)
+        text, summary = str(fit), plain(fit.summary())
     if not options.json:
-        print(fit, flush=True)
+        print(text, flush=True)
     if folder is not None:
-        plots, skipped = write_plots(fit, folder)
-        files += [*plots, *write_report(fit, folder)]
+        with contextlib.redirect_stdout(sys.stderr):
+            plots, skipped = write_plots(fit, folder)
+            files += [*plots, *write_report(fit, folder)]
+            if options.arviz:
+                files += write_arviz(fit, folder)
         if not options.quiet:
             tell("fit", f"wrote {', '.join(files)} into {folder}", *skipped)
     if options.json:
-        extra = {"summary": plain(fit.summary()), "files": [str(folder / name) for name in files]}
+        extra = {"summary": summary, "files": [str(folder / name) for name in files]}
         print(to_json(record | extra), flush=True)

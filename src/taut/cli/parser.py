@@ -82,12 +82,20 @@ def _add_fit(commands) -> None:
     )
     _add_model(fit)
     fit.add_argument(
-        "--data", metavar="FILE", required=True, help="a table: CSV with a header row, NPZ or JSON"
+        "--data",
+        metavar="FILE",
+        required=True,
+        help="a table: CSV with a header row, NPZ, JSON, Parquet or NetCDF",
     )
     fit.add_argument(
         "--out",
         metavar="DIR",
         help="also write the summary, the posterior, the plots and the findings into this folder",
+    )
+    fit.add_argument(
+        "--arviz",
+        action="store_true",
+        help="with --out, also write an ArviZ tree with predictions and log likelihoods, as NetCDF",
     )
     fit.add_argument(
         "--guide",
@@ -122,7 +130,7 @@ def _add_predict(commands) -> None:
     predict.add_argument(
         "--out",
         metavar="FILE",
-        help="write them to FILE.csv (mean, sd and quantiles) or FILE.npz (all draws)",
+        help="write them to FILE.csv (mean, sd and quantiles), FILE.npz or FILE.nc (all draws)",
     )
     predict.add_argument(
         "--draws", metavar="N", type=_count, default=4000, help="number of draws (default 4000)"

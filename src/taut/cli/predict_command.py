@@ -18,11 +18,11 @@ from taut.cli.exit_code import ExitCode
 from taut.cli.model_call import read_call, remarks_on, spelled, tell
 from taut.cli.model_function import ModelFunction
 from taut.cli.record import plain
-from taut.cli.results_folder import to_json
+from taut.cli.results_folder import to_json, whole_file
 from taut.cli.stored_fit import check_free_file, exit_code_of, open_fit, posterior_path
 
 COLUMNS = ("mean", "sd", "5%", "25%", "50%", "75%", "95%")
-_ENDINGS = (".csv", ".npz")
+_ENDINGS = (".csv", ".npz", ".nc")
 _LINES = 60
 
 
@@ -48,7 +48,7 @@ def run_predict(options: argparse.Namespace) -> ExitCode:
 
     table = summarise(made)
     if out is not None:
-        _write(out, made, table)
+        _write(out, fit, made, table)
         if not options.quiet:
             tell("predict", f"wrote {out}")
     if options.json:
@@ -77,9 +77,15 @@ def _predict(
     return fit.predict(*bound.args, **bound.kwargs, **chosen)
 
 
-def _write(path: Path, made: dict[str, np.ndarray], table: Any) -> None:
-
+def _write(path: Path, fit: Any, made: dict[str, np.ndarray], table: Any) -> None:
     try:
+        if path.suffix == ".nc":
+            from taut.report.arviz import to_arviz
+
+            tree = to_arviz({"predictions": made}, {"trust": fit.trust, **fit.versions})
+            with whole_file(path.parent, path.name) as unfinished:
+                tree.to_netcdf(unfinished, engine="h5netcdf")
+            return
         if path.suffix == ".npz":
             buffer = io.BytesIO()
             arrays: Any = made

@@ -5,7 +5,9 @@ from pathlib import Path
 from taut._core.errors import InputError
 from taut.cli.csv_table import read_csv
 from taut.cli.json_table import read_json
+from taut.cli.netcdf_table import read_netcdf
 from taut.cli.npz_table import read_npz
+from taut.cli.parquet_table import read_parquet
 from taut.cli.table import Table
 
 _READERS = {
@@ -14,6 +16,10 @@ _READERS = {
     ".txt": read_csv,
     ".npz": read_npz,
     ".json": read_json,
+    ".parquet": read_parquet,
+    ".pq": read_parquet,
+    ".nc": read_netcdf,
+    ".nc4": read_netcdf,
 }
 
 
@@ -23,6 +29,7 @@ def read_table(path: str | Path) -> Table:
     Raises:
         InputError: If there is no such file, it cannot be opened, or its ending is unknown. What is
             wrong inside the file is said in the table.
+        MissingExtraError: If the library that reads this kind of file is not installed.
     """
     path = Path(path)
     reader = _READERS.get(path.suffix.lower())

@@ -5,6 +5,7 @@ either the whole file or none.
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import tempfile
@@ -12,11 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from taut._core.errors import InputError, TautError
+from taut._core.errors import InputError, MissingExtraError, TautError
 
 TEXT, TABLE, POSTERIOR, TRUST = "summary.txt", "summary.csv", "posterior.npz", "trust.json"
 LOSS_PLOT, CORNER_PLOT, REPORT = "loss.png", "corner.png", "report.html"
 FILES = (TEXT, TABLE, POSTERIOR, TRUST, LOSS_PLOT, CORNER_PLOT, REPORT)
+ARVIZ = "arviz.nc"
+"""Written on request only: with log likelihoods and predictions it can be large."""
 
 
 def check_free(folder: Path, force: bool) -> None:
@@ -28,7 +31,7 @@ def check_free(folder: Path, force: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder} is a file, and has to be a folder; choose another name")
-    taken = [name for name in FILES if (folder / name).exists()]
+    taken = [name for name in (*FILES, ARVIZ) if (folder / name).exists()]
     if taken and not force:
         raise InputError(
             f"{folder} already holds {', '.join(taken)}; nothing was fitted or written: choose "
@@ -88,6 +91,28 @@ def write_report(fit: Any, folder: Path) -> list[str]:
     with whole_file(folder, REPORT) as path:
         fit.report(path, title=folder.resolve().name)
     return [REPORT]
+
+
+def check_arviz(folder: Path | None) -> None:
+    """Check that an ArviZ tree could be written, before time is spent on a fit.
+
+    Raises:
+        InputError: If there is no folder to write it into.
+        MissingExtraError: If a library for it is not installed.
+    """
+    if folder is None:
+        raise InputError("--arviz writes arviz.nc into the folder of --out: give one")
+    for library in ("arviz_base", "h5netcdf"):
+        if importlib.util.find_spec(library) is None:
+            raise MissingExtraError(library.replace("_", "-"), "arviz")
+
+
+def write_arviz(fit: Any, folder: Path) -> list[str]:
+    """Write the fit as an ArviZ tree in NetCDF, and return the name of the file."""
+    tree = fit.to_arviz()
+    with whole_file(folder, ARVIZ) as path:
+        tree.to_netcdf(path, engine="h5netcdf")
+    return [ARVIZ]
 
 
 def to_json(record: dict[str, Any]) -> str:

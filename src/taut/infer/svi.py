@@ -26,6 +26,7 @@ from taut.infer.svi_loop import run_steps
 from taut.infer.svi_program import Problem, SVIProgram, SVIState
 from taut.loop.progress import Progress
 from taut.loop.verdict import Verdict
+from taut.report.plot_losses import draw_losses
 from taut.targets.abstract_run import run_abstractly
 from taut.targets.arguments import Arguments, bind_arguments
 from taut.targets.target import ProgramStore
@@ -56,6 +57,18 @@ class SVIRunResult(namedtuple("SVIRunResult", ["params", "state", "losses"])):
         result = super().__new__(cls, params, state, losses)
         result.verdict = verdict
         return result
+
+    def plot_losses(self) -> Any:
+        """Draw the loss of every step and its smoothed course, with the verdict.
+
+        Returns:
+            A `matplotlib.figure.Figure`.
+
+        Raises:
+            MissingExtraError: Matplotlib is not installed.
+            InputError: no loss is finite.
+        """
+        return draw_losses(self.losses, self.verdict)
 
 
 class SVI:

@@ -2,11 +2,24 @@
 
 import sys
 import time
-from typing import Any, TextIO
+from typing import Any, Protocol, runtime_checkable
 
 REDRAW_EVERY = 0.1
 PLAIN_LINE_EVERY = 5.0
 WIDTH = 79
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """What a line can be written to, a file or what a notebook puts in its place."""
+
+    def write(self, text: str, /) -> Any:
+        """Take some text."""
+        ...
+
+    def flush(self) -> Any:
+        """Show it."""
+        ...
 
 
 class Progress:
@@ -17,7 +30,7 @@ class Progress:
         stream: where to; standard error by default.
     """
 
-    def __init__(self, enabled: bool, stream: TextIO | None = None):
+    def __init__(self, enabled: bool, stream: Stream | None = None):
         self._stream = sys.stderr if stream is None else stream
         self._enabled = enabled
         self._live = enabled and (_is_terminal(self._stream) or _in_notebook())
@@ -69,7 +82,7 @@ class Progress:
         self._shown = True
 
 
-def _is_terminal(stream: TextIO) -> bool:
+def _is_terminal(stream: Stream) -> bool:
     return bool(getattr(stream, "isatty", lambda: False)())
 
 

@@ -4,7 +4,6 @@ A fit hands over where to start and the inverse mass matrix, which are what warm
 """
 
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -14,7 +13,7 @@ from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from numpyro.infer import NUTS
 
 from taut._core.errors import InputError
-from taut._core.precision import native_dtype
+from taut._core.precision import native_dtype, precision_of
 from taut.loop.monitor import Monitor
 from taut.loop.progress import Progress
 from taut.loop.starts import draw_starts
@@ -41,7 +40,7 @@ class Started(Protocol):
 
 
 def nuts(
-    model_or_target: Callable | Target,
+    model_or_target: Any,
     /,
     *args: Any,
     start: Started | None = None,
@@ -56,7 +55,7 @@ def nuts(
     """Draw from a posterior with NumPyro's NUTS, all chains in one vectorised call.
 
     Args:
-        model_or_target: a NumPyro model, or a target.
+        model_or_target: a NumPyro model, a PyMC model, or a target.
         *args: the model's positional arguments.
         start: a fit of the same model: chains start from its draws with its covariance as inverse
             mass matrix, and warm-up is short.
@@ -80,20 +79,21 @@ def nuts(
     began = time.perf_counter()
     line = Progress(progress)
     line.update("warming up")
-    kernel, state = _start(bound, start, steps, chains, seed)
-    scan = jax.jit(lambda now: jax.lax.scan(lambda s, _: _step(kernel, s), now, length=PIECE))
-    advance = scan.lower(state).compile(compiler_options=compiler_options(narrow=True))
-    pieces: list[Any] = []
-    done = 0
-    while done < steps + draws:
-        state, piece = advance(state)
-        pieces.append(jax.tree_util.tree_map(np.asarray, piece))
-        done += PIECE
-        phase = "warming up" if done < steps else "sampling"
-        line.update(phase, iterations=done, divergences=int(pieces[-1]["diverging"].sum()))
-        # Some draws are returned whatever the budget: the last piece of an unfinished warm-up.
-        if budget is not None and time.perf_counter() - began > budget:
-            break
+    with precision_of(bound.dtype):
+        kernel, state = _start(bound, start, steps, chains, seed)
+        scan = jax.jit(lambda now: jax.lax.scan(lambda s, _: _step(kernel, s), now, length=PIECE))
+        advance = scan.lower(state).compile(compiler_options=compiler_options(narrow=True))
+        pieces: list[Any] = []
+        done = 0
+        while done < steps + draws:
+            state, piece = advance(state)
+            pieces.append(jax.tree_util.tree_map(np.asarray, piece))
+            done += PIECE
+            phase = "warming up" if done < steps else "sampling"
+            line.update(phase, iterations=done, divergences=int(pieces[-1]["diverging"].sum()))
+            # Some draws are returned whatever the budget: the last piece of an unfinished warm-up.
+            if budget is not None and time.perf_counter() - began > budget:
+                break
     steps = min(steps, done - PIECE)
     kept = slice(steps, steps + draws)
     fields = {

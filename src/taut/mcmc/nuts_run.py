@@ -1,6 +1,7 @@
 """What a NUTS run leaves."""
 
 import dataclasses
+import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,12 +59,19 @@ class NutsRun:
         return summarise(self.values, self.sites, effective=self.ess)
 
     def __str__(self) -> str:
-        chains, draws, _ = self.z.shape
-        worst = max((v for v in self.r_hat.values() if np.isfinite(v)), default=float("nan"))
-        head = (
-            f"NUTS: {chains} chains of {draws} draws after {self.warmup} of warm-up, "
-            f"{self.seconds:.1f} s\nlargest R-hat {worst:.3f}, divergences {self.divergences}"
-        )
-        return "\n".join([head, "", *self.summary().lines(24)])
+        return "\n".join([*self._head(), "", *self.summary().lines(24)])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head = "<br>".join(map(html.escape, self._head()))
+        return f"<p>{head}</p>{self.summary().to_html(24)}"
+
+    def _head(self) -> list[str]:
+        chains, draws, _ = self.z.shape
+        worst = max((v for v in self.r_hat.values() if np.isfinite(v)), default=float("nan"))
+        return [
+            f"NUTS: {chains} chains of {draws} draws after {self.warmup} of warm-up, "
+            f"{self.seconds:.1f} s",
+            f"largest R-hat {worst:.3f}, divergences {self.divergences}",
+        ]

@@ -1,6 +1,5 @@
 """Draws from a model before it has seen data."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,14 +7,16 @@ import numpy as np
 from taut._core.errors import InputError
 from taut._core.precision import native_dtype
 from taut.predictive.calls import bind_call, bound_call, check_numbers
+from taut.predictive.pymc_forward import draw_pymc_prior
 from taut.predictive.simulator import simulator_of
-from taut.targets.target import Target
+from taut.targets.pymc_model import PymcProgram, is_pymc_model
+from taut.targets.target import Target, target
 
 OPTIONS = ("draws", "seed", "megabytes")
 
 
 def prior(
-    model_or_target: Callable | Target,
+    model_or_target: Any,
     /,
     *args: Any,
     draws: int = 4000,
@@ -29,7 +30,7 @@ def prior(
     each chunk of draws. Data that are passed give shapes only: observed sites are drawn.
 
     Args:
-        model_or_target: a NumPyro model, or a target made by `taut.target`.
+        model_or_target: a NumPyro model, a PyMC model, or a target made by `taut.target`.
         *args: the model's positional arguments.
         draws: how many draws.
         seed: decides the draws.
@@ -45,7 +46,11 @@ def prior(
         InputError: the arguments do not fit the model, or a prior is improper.
     """
     check_numbers(draws, seed, megabytes)
+    if is_pymc_model(model_or_target):
+        model_or_target = target(model_or_target, *args, **kwargs)
     if isinstance(model_or_target, Target):
+        if isinstance(model_or_target.program, PymcProgram):
+            return draw_pymc_prior(model_or_target.program, draws, (seed,))
         if args or kwargs:
             raise InputError("a target has its arguments already; pass it alone")
         model, arguments = bound_call(model_or_target)

@@ -1,6 +1,7 @@
 """Several fits and a NUTS run side by side, in units of the posterior's spread."""
 
 import dataclasses
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,17 +9,15 @@ import numpy as np
 from jaxtyping import Float
 
 from taut._core.errors import InputError, MissingExtraError, did_you_mean, first_few
+from taut.report.comparison_table import html_table, text_lines
 from taut.report.numbers import (
     format_seconds,
-    format_short,
-    format_to_uncertainty,
     format_with_error,
 )
+from taut.report.plot_forest import draw_forest
 from taut.report.plot_overlay import draw_overlay
 from taut.report.summary import Summary, summarise
-from taut.report.terminal import pad, shorten_middle
-
-_ROWS, _ABREAST = 40, 2
+from taut.report.terminal import shorten_middle
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -123,9 +122,23 @@ class Comparison:
 
         Raises:
             MissingExtraError: Matplotlib or corner is not installed.
-            InputError: an unknown name, or nothing to draw.
+            InputError: an unknown name, a truth of another shape, or nothing to draw.
         """
         return draw_overlay(self.entries, names, truth)
+
+    def forest(
+        self,
+        names: str | Sequence[str] | None = None,
+        truth: Mapping[str, Any] | None = None,
+        sort: bool = False,
+    ) -> Any:
+        """Draw the groups of a hierarchical model, all entries beside each other; `Plots.forest`.
+
+        Raises:
+            MissingExtraError: Matplotlib is not installed.
+            InputError: an unknown name, a truth of another shape, or nothing to draw.
+        """
+        return draw_forest(self.entries, names, truth, sort)
 
     def __str__(self) -> str:
         lines = [
@@ -133,7 +146,7 @@ class Comparison:
             "± Monte Carlo error",
             "",
         ]
-        lines += _table(self)
+        lines += text_lines(self)
         lines.append("")
         lines += [_account(name, entry) for name, entry in self.entries.items()]
         if self.missing:
@@ -141,6 +154,14 @@ class Comparison:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head = f"differences from {self.reference}, in its posterior sds, ± Monte Carlo error"
+        feet = [_account(name, entry) for name, entry in self.entries.items()]
+        if self.missing:
+            feet.append(f"not in all of them: {first_few(list(self.missing))}")
+        below = "<br>".join(map(html.escape, feet))
+        return f"<p>{html.escape(head)}</p>{html_table(self)}<p>{below}</p>"
 
 
 def compare(entries: Mapping[str, Any], /, reference: str | None = None) -> Comparison:
@@ -203,41 +224,6 @@ def _ratio(value: np.ndarray, sd: np.ndarray) -> np.ndarray:
     # A scalar that does not vary has no sd to measure by: equal is no difference.
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((sd == 0) & (value == 0), 0.0, value / sd)
-
-
-def _table(comparison: Comparison) -> list[str]:
-    """Return the table in blocks of two entries beside the reference: no wider than a terminal."""
-    others = [name for name in comparison.entries if name != comparison.reference]
-    lines: list[str] = []
-    for i in range(0, len(others), _ABREAST):
-        lines += [""] * (i > 0) + _block(comparison, others[i : i + _ABREAST])
-    hidden = len(comparison.names) - _ROWS
-    return [*lines, f"... and {hidden} more rows: .to_frame()"] if hidden > 0 else lines
-
-
-def _block(comparison: Comparison, others: Sequence[str]) -> list[str]:
-    reference = comparison._row
-    rows = [list(comparison.entries).index(name) for name in others]
-    heads = ["", f"{shorten_middle(comparison.reference, 10)} mean", "sd"]
-    for name in others:
-        heads += [shorten_middle(name, 13), "sd ratio"]
-    body = []
-    for i, scalar in enumerate(comparison.names[:_ROWS]):
-        sd = float(comparison.sd[reference, i])
-        (mean,) = format_to_uncertainty([float(comparison.mean[reference, i])], sd)
-        cells = [shorten_middle(scalar, 14), mean, format_short(sd)]
-        for row in rows:
-            difference = float(comparison.difference[row, i])
-            digits = ".2f" if abs(difference) < 100 else ".1e"
-            cells.append(f"{difference:+{digits}} ± {comparison.error[row, i]:.2f}")
-            cells.append(f"{comparison.sd_ratio[row, i]:.2f}")
-        body.append(cells)
-    widths = [max(map(len, column)) for column in zip(heads, *body, strict=True)]
-    return [
-        pad(cells[0], widths[0])
-        + "".join("  " + c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))
-        for cells in (heads, *body)
-    ]
 
 
 def _account(name: str, entry: Any) -> str:

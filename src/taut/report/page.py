@@ -19,6 +19,7 @@ from taut.report.summary_text import NUMBER_COLUMNS, format_row
 
 MOST_ROWS = 400
 """Rows of the summary table that a page shows."""
+_FEW = 3  # values of a site that a corner plot shows as well as a forest
 
 _MEANINGS = {
     "trusted": "The checks found nothing wrong: use means, intervals and draws as they are.",
@@ -111,9 +112,15 @@ def _look(fit: Fitted) -> list[str]:
         "<h2>How does it look?</h2>",
         _section("The data against replicates", embed(plots.predictive, "Predictive check")),
         _section("Each value alone", embed(plots.marginals, "Marginal posteriors and priors")),
+        _section("Groups", embed(plots.forest, "A row for each group") if _grouped(fit) else ""),
         _section("Pairs of values", embed(plots.corner, "Corner plot of the posterior")),
         _section("Strongest relations", embed(plots.pairs, "Strongest pairs, over the guide")),
     ]
+
+
+def _grouped(fit: Fitted) -> bool:
+    draws = fit.sample(1)
+    return any(draws[site][0].size > _FEW for site in fit.sites)
 
 
 def _origin(fit: Fitted) -> list[str]:

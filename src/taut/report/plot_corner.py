@@ -1,5 +1,6 @@
 """The corner plot: every pair of scalars, and each alone on the diagonal."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,10 +35,7 @@ def draw_corner(
     fit: Fitted, names: str | Sequence[str] | None, truth: Mapping[str, Any] | None
 ) -> Any:
     """Draw the corner plot; see `Plots.corner`."""
-    try:
-        import corner
-    except ImportError:
-        raise MissingExtraError("corner", "plot") from None
+    corner = corner_library()
     scalars, remarks = choose_scalars(fit, names, truth, _LIMIT)
     page = (PAGE_WIDTH - _MARGIN - 2 * _LABEL_LINE - _RIGHT) / len(scalars)
     panel = min(max(page, _NARROWEST), _WIDEST)
@@ -77,12 +75,27 @@ def draw_corner(
             wspace=_GAP,
             hspace=_GAP,
         )
-        _finish_panels(figure, scalars, intervals=4 if panel > 1 else 3)
+        finish_panels(figure, scalars, intervals=4 if panel > 1 else 3)
         put_title(figure, title)
     return figure
 
 
-def _finish_panels(figure: Any, scalars: list[ShownScalar], intervals: int) -> None:
+def corner_library() -> Any:
+    """Import corner, without the announcements of an ArviZ that it imports if there is one.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            import corner
+    except ImportError:
+        raise MissingExtraError("corner", "plot") from None
+    return corner
+
+
+def finish_panels(figure: Any, scalars: list[ShownScalar], intervals: int) -> None:
     """Set ticks that keep clear of the neighbouring panel's, and draw the truth."""
     from matplotlib.ticker import FixedLocator
 

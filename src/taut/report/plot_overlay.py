@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from taut._core.errors import InputError, MissingExtraError
-from taut.report.names import scalar_columns, scalar_names, unknown_name
+from taut.report.plot_corner import corner_library, finish_panels
+from taut.report.plot_scalars import choose_scalars
 from taut.report.plot_style import (
     PAGE_WIDTH,
-    STAGE_LOOKS,
+    axis_label,
     axis_text,
     default_look,
     new_figure,
@@ -17,13 +17,12 @@ from taut.report.plot_style import (
     title_height,
     title_lines,
 )
+from taut.report.side_by_side import SideBySide
 
 _LIMIT = 8
-_VIEW = (0.002, 0.998)
-_WIDEST, _MARGIN, _RIGHT = 1.7, 0.75, 0.12
-_LINES = ("-", "--", ":", "-.")
+_WIDEST, _NARROWEST, _MARGIN, _RIGHT = 1.7, 0.8, 0.85, 0.12
+_LABEL_AWAY = 0.47
 _BINS = 30
-DRAWS = 4000
 
 
 def draw_overlay(
@@ -32,44 +31,43 @@ def draw_overlay(
     truth: Mapping[str, Any] | None,
 ) -> Any:
     """Draw the overlaid corner plot; see `Comparison.corner`."""
-    try:
-        import corner
-        from matplotlib.lines import Line2D
-    except ImportError:
-        raise MissingExtraError("corner", "plot") from None
-    draws = {name: _columns(entry) for name, entry in entries.items()}
-    first = next(iter(entries.values()))
-    shared = [c for c in next(iter(draws.values())) if all(c in d for d in draws.values())]
-    chosen = _choose(names, first, shared)
-    looks = [
-        (colour, _LINES[i % len(_LINES)])
-        for i, (colour, _) in enumerate(STAGE_LOOKS * (1 + len(entries) // len(STAGE_LOOKS)))
-    ]
-    panel = min((PAGE_WIDTH - _MARGIN - _RIGHT) / len(chosen), _WIDEST)
-    width = max(_MARGIN + _RIGHT + panel * len(chosen), 4.0)
-    truths = [_truth(truth or {}, name) for name in chosen]
+    corner = corner_library()
+    from matplotlib.lines import Line2D
+
+    together = SideBySide(entries)
+    scalars, remarks = choose_scalars(together, names, truth, _LIMIT)
+    page = (PAGE_WIDTH - _MARGIN - _RIGHT) / len(scalars)
+    panel = min(max(page, _NARROWEST), _WIDEST)
+    width = max(_MARGIN + _RIGHT + panel * len(scalars), 4.0)
+    panel = (width - _MARGIN - _RIGHT) / len(scalars)
+    labels = [axis_label(s.name, s.unit, max(8, int(panel * 14))) for s in scalars]
+    reading = "contours hold 50% and 90% of the draws"
+    if any(scalar.truth is not None for scalar in scalars):
+        reading += "; orange: truth"
+    looks = together.looks()
+    bins: Any = [scalar.bins if scalar.discrete else _BINS for scalar in scalars]
     with default_look():
-        title = title_lines(["contours hold 50% and 90% of the draws"], width)
-        height = width + title_height(title)
+        title = title_lines([reading, *together.trust_words(), *remarks], width)
+        height = width + title_height(title) - _RIGHT
         figure = new_figure(width, height, layout=None)
-        for (_, columns), (colour, style) in zip(draws.items(), looks, strict=False):
+        for look in looks:
+            columns = together.columns[look.name]
             corner.corner(
-                np.column_stack([columns[name] for name in chosen]),
+                np.column_stack([scalar.in_unit(columns[scalar.name]) for scalar in scalars]),
                 fig=figure,
-                bins=_BINS,
-                range=_views(draws, chosen),
-                labels=[axis_text(name) for name in chosen],
-                color=colour,
+                bins=bins,
+                range=[scalar.view for scalar in scalars],
+                labels=labels,
+                labelpad=_LABEL_AWAY / panel - 0.3,  # corner adds 0.3 panels
+                color=look.colour,
                 levels=(0.5, 0.9),
                 smooth=1.0,
                 plot_density=False,
                 plot_datapoints=False,
                 fill_contours=False,
                 quiet=True,
-                truths=truths if any(t is not None for t in truths) else None,
-                truth_color="black",
-                hist_kwargs={"linewidth": 1.1, "linestyle": style, "density": True},
-                contour_kwargs={"linewidths": 1.1, "linestyles": style},
+                hist_kwargs={"linewidth": 1.1, "linestyle": look.line, "density": True},
+                contour_kwargs={"linewidths": 1.1, "linestyles": look.line},
             )
         figure.subplots_adjust(
             left=_MARGIN / width,
@@ -79,67 +77,17 @@ def draw_overlay(
             wspace=0.06,
             hspace=0.06,
         )
-        _grow_histograms(figure, len(chosen))
+        finish_panels(figure, scalars, intervals=4 if panel > 1 else 3)
+        _grow_histograms(figure, len(scalars))
         handle: Any = Line2D
         handles = [
-            handle([], [], color=colour, linestyle=style, label=axis_text(name))
-            for name, (colour, style) in zip(entries, looks, strict=False)
+            handle([], [], color=look.colour, linestyle=look.line, label=axis_text(look.name))
+            for look in looks
         ]
-        figure.legend(handles=handles, loc="upper right", frameon=False)
+        top = 1 - title_height(title) / height
+        figure.legend(handles=handles, loc="upper right", bbox_to_anchor=(1.0, top), frameon=False)
         put_title(figure, title)
     return figure
-
-
-def _columns(entry: Any) -> dict[str, np.ndarray]:
-    draws = entry if isinstance(entry, Mapping) else entry.sample(DRAWS)
-    return {
-        name: _spread(np.asarray(column, float))
-        for site in draws
-        for name, column in scalar_columns(draws, site).items()
-    }
-
-
-def _spread(column: np.ndarray) -> np.ndarray:
-    # From end to end, because neighbours in a chain are alike.
-    return column[:: -(-len(column) // DRAWS)]
-
-
-def _choose(names: str | Sequence[str] | None, first: Any, shared: Sequence[str]) -> list[str]:
-    if names is None:
-        sites = getattr(first, "sites", None)
-        latent = [name for name in shared if sites is None or name.split("[")[0] in sites]
-        return latent[:_LIMIT]
-    wanted = [names] if isinstance(names, str) else list(names)
-    found = {name: [c for c in shared if c == name or c.split("[")[0] == name] for name in wanted}
-    problems = [
-        unknown_name(name, shared, "names") for name, scalars in found.items() if not scalars
-    ]
-    if problems:
-        raise InputError(problems)
-    return [*dict.fromkeys(scalar for scalars in found.values() for scalar in scalars)]
-
-
-def _views(
-    draws: Mapping[str, dict[str, np.ndarray]], chosen: Sequence[str]
-) -> list[tuple[float, float]]:
-    views = []
-    for name in chosen:
-        ends = np.array([np.quantile(columns[name], _VIEW) for columns in draws.values()])
-        low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
-        pad = 0.05 * (high - low) or 0.5
-        views.append((low - pad, high + pad))
-    return views
-
-
-def _truth(truth: Mapping[str, Any], name: str) -> float | None:
-    if name in truth:
-        return float(truth[name])
-    site = name.split("[")[0]
-    if site not in truth:
-        return None
-    array = np.asarray(truth[site], float)
-    by_name = dict(zip(scalar_names(site, array.shape), array.ravel().tolist(), strict=True))
-    return by_name.get(name)
 
 
 def _grow_histograms(figure: Any, count: int) -> None:

@@ -8,12 +8,11 @@ range holds 99 % of the draws and the truth, so that one far draw does not flatt
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from taut._core.errors import InputError, first_few
-from taut.report.fitted import Fitted
 from taut.report.names import scalar_columns, scalar_names, unknown_name
 
 _VIEW = (0.005, 0.995)
@@ -60,8 +59,21 @@ class ShownScalar:
         return (values - self.offset) / self.scale
 
 
+class Sampled(Protocol):
+    """What has draws by site, latent ones first: a fit, or several fits together."""
+
+    @property
+    def sites(self) -> Sequence[str]:
+        """The latent sites in model order."""
+        ...
+
+    def sample(self) -> Mapping[str, np.ndarray]:
+        """Return draws of every site, the draws on the first axis."""
+        ...
+
+
 def choose_scalars(
-    fit: Fitted,
+    fit: Sampled,
     names: str | Sequence[str] | None,
     truth: Mapping[str, Any] | None,
     limit: int,
@@ -95,7 +107,7 @@ def choose_scalars(
         raise InputError(
             f"nothing to draw ({'; '.join(remarks) or 'no values'}); name other values"
         )
-    shown = [_prepare(name, columns[name].astype(np.float64), truths.get(name)) for name in kept]
+    shown = [prepare(name, columns[name].astype(np.float64), truths.get(name)) for name in kept]
     unseen = [s.name for s in shown if s.truth is None and s.name in truths]
     if unseen:
         remarks.append(f"truth far outside the view: {first_few(unseen)}")
@@ -137,7 +149,8 @@ def _scalar_truths(draws: Mapping[str, np.ndarray], truth: Mapping[str, Any]) ->
     return out
 
 
-def _prepare(name: str, draws: np.ndarray, truth: float | None) -> ShownScalar:
+def prepare(name: str, draws: np.ndarray, truth: float | None) -> ShownScalar:
+    """Choose the unit, the view and the bins of one scalar's draws, which must vary."""
     discrete = _is_discrete(draws)
     logarithm = not discrete and _has_long_tail(draws)
     if logarithm:

@@ -4,11 +4,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from taut.report.fitted import Fitted
+from taut.report.fitted import Fitted, guide_words
 from taut.report.plot_corner import draw_corner
+from taut.report.plot_forest import draw_forest
 from taut.report.plot_k_hat import draw_k_hat
 from taut.report.plot_loss import draw_loss
 from taut.report.plot_marginals import draw_marginals
+from taut.report.plot_overlay import draw_overlay
 from taut.report.plot_pairs import draw_pairs
 from taut.report.plot_predictive import draw_predictive
 
@@ -45,6 +47,7 @@ class Plots:
         self,
         names: str | Sequence[str] | None = None,
         truth: Mapping[str, Any] | None = None,
+        others: Mapping[str, Any] | None = None,
     ) -> Any:
         """Draw every pair of scalars, from 4,000 draws.
 
@@ -54,6 +57,8 @@ class Plots:
             names: sites or scalars ("theta", "theta[0]"), deterministic ones included; without it,
                 the first eight latent scalars.
             truth: values to mark, by site or scalar.
+            others: fits, NUTS runs or draws by site to draw over this fit, each by a name:
+                `{"nuts": taut.nuts(model, *data)}`.
 
         Returns:
             A `matplotlib.figure.Figure`.
@@ -62,7 +67,36 @@ class Plots:
             MissingExtraError: Matplotlib or corner is not installed.
             InputError: an unknown name, a truth of another shape, or nothing to draw.
         """
+        if others:
+            return draw_overlay(self._beside(others), names, truth)
         return draw_corner(self.fit, names, truth)
+
+    def forest(
+        self,
+        names: str | Sequence[str] | None = None,
+        truth: Mapping[str, Any] | None = None,
+        others: Mapping[str, Any] | None = None,
+        sort: bool = False,
+    ) -> Any:
+        """Draw the groups of a hierarchical model: a row of intervals for each, a panel a site.
+
+        Args:
+            names: sites or scalars ("theta", "theta[0]"), deterministic ones included; without it,
+                the first sixty groups of each latent site that has several values.
+            truth: values to mark, by site or scalar.
+            others: fits, NUTS runs or draws by site to draw beside this fit, each by a name:
+                `{"nuts": taut.nuts(model, *data)}`.
+            sort: order the rows of each site by their median (of the last of `others`, if any).
+
+        Returns:
+            A `matplotlib.figure.Figure`.
+
+        Raises:
+            MissingExtraError: Matplotlib is not installed.
+            InputError: an unknown name, a truth of another shape, or nothing to draw.
+        """
+        heading = [] if others else [f"{guide_words(self.fit)}, trust: {self.fit.trust}"]
+        return draw_forest(self._beside(others or {}), names, truth, sort, heading)
 
     def marginals(
         self,
@@ -138,3 +172,7 @@ class Plots:
                 was loaded without its model and data.
         """
         return draw_predictive(self.fit, names, against)
+
+    def _beside(self, others: Mapping[str, Any]) -> dict[str, Any]:
+        name = "fit" if "fit" not in others else "this fit"
+        return {name: self.fit, **others}

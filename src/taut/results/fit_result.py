@@ -251,7 +251,7 @@ class Fit(Account):
 
     @functools.cached_property
     def plot(self) -> Plots:
-        """Plots: loss, corner, marginals, pairs, k_hat, predictive; each returns its figure."""
+        """Plots: loss, corner, forest, marginals, pairs, k_hat, predictive; all return figures."""
         return Plots(self)
 
     def report(self, path: str | PathLike, title: str = "Taut fit") -> Path:

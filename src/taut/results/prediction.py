@@ -7,8 +7,10 @@ import numpy as np
 
 from taut._core.errors import InputError, did_you_mean
 from taut.predictive.calls import bind_call, bound_call, check_numbers, model_of
+from taut.predictive.pymc_forward import NEW_DATA, draw_pymc_prior, replicate
 from taut.predictive.simulator import simulator_of
 from taut.results.record import Record
+from taut.targets.pymc_model import PymcProgram
 from taut.targets.target import Target
 
 OPTIONS = ("draws", "seed", "anew", "megabytes")
@@ -51,6 +53,10 @@ def predict(
                 for name in unknown
             ]
         )
+    if target is not None and isinstance(target.program, PymcProgram):
+        if args or kwargs or anew:
+            raise InputError(NEW_DATA)
+        return replicate(target.program, posterior, (record.seed, seed, 1))
     if args or kwargs:
         if model is None:
             raise InputError(NEEDS_FUNCTION)
@@ -80,8 +86,10 @@ def draw_prior(
     check_numbers(draws, seed, 1)
     if target is None:
         raise InputError(NEEDS_CALL.format(what="the prior"))
-    model, arguments = bound_call(target)
     seeds = (record.seed, seed, 2)
+    if isinstance(target.program, PymcProgram):
+        return draw_pymc_prior(target.program, draws, seeds)
+    model, arguments = bound_call(target)
     return simulator_of(model).draw(arguments, {}, draws, seeds, np.dtype(record.dtype))
 
 

@@ -11,17 +11,17 @@ from taut.diagnostics.psis import smooth
 from taut.predictive.calls import bound_call, model_of
 from taut.predictive.simulator import Simulator, simulator_of
 from taut.report.arviz import to_arviz
+from taut.results.group_size import PRIOR_DRAWS, too_large
 from taut.results.prediction import NEEDS_CALL
+from taut.results.pymc_groups import PymcGroups
 from taut.results.record import Record
 from taut.targets.arguments import Arguments
 from taut.targets.numpyro_model import ModelProgram
+from taut.targets.pymc_model import PymcProgram
 from taut.targets.target import Target
 from taut.targets.validation import Leaf
 
-PRIOR_DRAWS = 1000
-LARGEST_GROUP = 1e9
-"""Bytes beyond which a group is made only when it is asked for by name."""
-
+NO_SITES = "{what}: a plain log density does not say what is data and what is prior"
 _STORED = ("posterior", "sample_stats", "observed_data")
 _COMPUTED = ("posterior_predictive", "log_likelihood", "prior", "prior_predictive", "constant_data")
 GROUPS = (*_STORED, *_COMPUTED)
@@ -53,9 +53,10 @@ def make_tree(
     }
     plates = {site.name: site.dims for site in record.sites}
     left_out: dict[str, str] = {}
-    if target is not None and model_of(target) is not None:
-        call = _Call(record, target)
+    call = _call_of(record, target)
+    if call is not None:
         plates |= call.plates
+        coords = {**call.coords, **(coords or {})}
         found["observed_data"] = call.observed()
         wanted = _COMPUTED if groups is None else [name for name in _COMPUTED if name in groups]
         for name in wanted:
@@ -69,10 +70,11 @@ def make_tree(
                     reason = str(error)
             if reason is not None:
                 left_out[name] = reason
-    elif groups is None:
-        left_out = {name: NEEDS_CALL.format(what=name) for name in _COMPUTED}
     else:
-        impossible = [NEEDS_CALL.format(what=name) for name in groups if name in _COMPUTED]
+        why = NEEDS_CALL if target is None else NO_SITES
+        if groups is None:
+            left_out = {name: why.format(what=name) for name in _COMPUTED}
+        impossible = [why.format(what=name) for name in groups or () if name in _COMPUTED]
         if impossible:
             raise InputError(impossible)
     if groups is not None:
@@ -88,8 +90,19 @@ def make_tree(
     return to_arviz(found, attributes, dims, coords, plates)
 
 
+def _call_of(record: Record, target: Target | None) -> "_Call | PymcGroups | None":
+    """Return what computes groups; None for a log density, and for a fit without its model."""
+    if target is None:
+        return None
+    if isinstance(target.program, PymcProgram):
+        return PymcGroups(record, target, target.program)
+    return None if model_of(target) is None else _Call(record, target)
+
+
 class _Call:
     """The computed groups of a fit whose model and data are at hand."""
+
+    coords: Mapping[str, Any] = {}
 
     def __init__(self, record: Record, target: Target):
         self._record = record
@@ -112,10 +125,7 @@ class _Call:
         observed = self._outline.observed
         names = set(self._outline.shapes) - observed if group == "prior" else observed
         numbers = sum(math.prod(self._outline.shapes[name]) for name in names)
-        size = float(draws * numbers * self._dtype.itemsize)
-        if size <= LARGEST_GROUP:
-            return None
-        return f"it would take {size / 1e9:.1f} GB; ask for it with groups=[{group!r}, ...]"
+        return too_large(group, numbers, draws, self._dtype.itemsize)
 
     def observed(self) -> dict[str, np.ndarray]:
         return self._simulator.observed(self._arguments, self._latents(), self._dtype)

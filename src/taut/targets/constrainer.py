@@ -25,7 +25,7 @@ class Constrainer:
     """
 
     def __init__(self, target: Target, dtype: np.dtype | None = None):
-        self._dtype = native_dtype() if dtype is None else np.dtype(dtype)
+        self._dtype = target.dtype if dtype is None else np.dtype(dtype)
         compiled, key = target.program.compiled, ("values", self._dtype)
         with precision_of(self._dtype):
             if key not in compiled:

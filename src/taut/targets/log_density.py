@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from taut._core.errors import InputError
+from taut._core.errors import InputError, first_few
 from taut._core.fingerprint import Watch
 from taut.targets.program import Program, Site
 
@@ -34,6 +34,13 @@ class DensityProgram(Program):
             site = Site(_site_name(path), shape, shape, offset, (None,) * len(shape))
             offset += site.size
             sites.append(site)
+        names = [site.name for site in sites]
+        doubled = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if doubled:
+            raise InputError(
+                f"init has more than one value called {first_few(doubled)}: a dot joins the keys "
+                "of nested containers; rename one"
+            )
         self.function = function
         self.watch = watch
         self.structure = structure

@@ -104,7 +104,7 @@ class Oracle:
     def __init__(self, target: Target, dtype: np.dtype | None = None):
         self.target = target
         self.dim = target.dim
-        self.dtype = native_dtype() if dtype is None else np.dtype(dtype)
+        self.dtype = target.dtype if dtype is None else np.dtype(dtype)
         compiled, key = target.program.compiled, ("density", self.dtype)
         with precision_of(self.dtype):
             if key not in compiled:

@@ -48,6 +48,10 @@ class Site:
 class Program(abc.ABC):
     """A log density on R^dim as a function of (data leaves, latent vector)."""
 
+    # The floating type it has to run in; None for JAX's own.
+    dtype: np.dtype | None = None
+    # Libraries besides Taut's own that decide its numbers.
+    libraries: tuple[str, ...] = ()
     function: Callable
     sites: tuple[Site, ...]
     deterministics: tuple[str, ...]

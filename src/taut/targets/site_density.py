@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from taut._core.errors import InputError, did_you_mean
+from taut._core.precision import precision_of
 from taut.targets.target import Target
 
 
@@ -48,5 +49,6 @@ class SiteDensity:
                     f"site {site.name!r} has shape {arrays[site.name].shape}; expected "
                     f"{(*count, *site.shape)}"
                 )
-        z, jacobian = jax.jit(jax.vmap(self._target.unconstrain))(arrays)
+        with precision_of(self._target.dtype):
+            z, jacobian = jax.jit(jax.vmap(self._target.unconstrain))(arrays)
         return np.asarray(z, float), np.asarray(jacobian, float), single

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from taut._core.errors import InputError
-from taut._core.fingerprint import Watch, identity
+from taut._core.fingerprint import Identity, Watch, identity
 from taut._core.modules import module
 from taut._core.precision import native_dtype
 from taut.targets.arguments import Arguments, bind_arguments
 from taut.targets.discovery import discover
 from taut.targets.log_density import DensityProgram
 from taut.targets.program import Program
+from taut.targets.pymc_model import data_of, is_pymc_model, make_pymc_program, pymc_form
 from taut.targets.validation import data_problems
 
 PROGRAMS_KEPT = 64
@@ -43,6 +44,11 @@ class Target:
         """Number of latent coordinates."""
         return self.program.dim
 
+    @property
+    def dtype(self) -> np.dtype:
+        """The floating type to compute in: JAX's own, or what the program asks for."""
+        return native_dtype() if self.program.dtype is None else self.program.dtype
+
     def log_density(self, z: Any) -> Any:
         """Log density at one latent vector `z` (dim,); a scalar."""
         return self.program.log_density(self._arrays(), z)
@@ -64,11 +70,11 @@ class Target:
         return [jnp.asarray(leaf) for leaf in self.data]
 
 
-def target(model: Callable, /, *args: Any, **kwargs: Any) -> Target:
-    """Bind a NumPyro model to its arguments.
+def target(model: Any, /, *args: Any, **kwargs: Any) -> Target:
+    """Bind a NumPyro model to its arguments, or read a PyMC model, which holds its own.
 
     Args:
-        model: a NumPyro model.
+        model: a NumPyro model, or a `pm.Model`.
         *args: its positional arguments.
         **kwargs: its keyword arguments, observed data included.
 
@@ -79,9 +85,12 @@ def target(model: Callable, /, *args: Any, **kwargs: Any) -> Target:
     Raises:
         InputError: every problem with the model and its data that can be found without computing.
     """
+    if is_pymc_model(model):
+        return _pymc_target(model, args, kwargs)
     if not callable(model):
         raise InputError(
-            f"a model is a function with numpyro.sample statements; got {type(model).__name__}"
+            f"a model is a function with numpyro.sample statements, or a PyMC model; got "
+            f"{type(model).__name__}"
         )
     arguments = bind_arguments(model, args, kwargs)
     key = ("model", identity(model), native_dtype())
@@ -97,6 +106,24 @@ def target(model: Callable, /, *args: Any, **kwargs: Any) -> Target:
         if problems:
             raise InputError(problems)
     return Target(program, arguments.leaves, arguments.leaf_names)
+
+
+def _pymc_target(model: Any, args: tuple, kwargs: dict) -> Target:
+    if args or kwargs:
+        raise InputError("a PyMC model has its data already (pm.Data, pm.set_data); pass it alone")
+    key, form = ("pymc", Identity(model)), pymc_form(model)
+    family = _PROGRAMS.family(key, _reads_nothing)
+    program = _PROGRAMS.find(key, form)
+    if program is None:
+        program = make_pymc_program(model, family.watch)
+        _PROGRAMS.keep(key, form, program)
+    data = data_of(model)
+    leaves = tuple(np.asarray(variable.get_value()) for variable in data)
+    return Target(program, leaves, tuple(variable.name for variable in data))
+
+
+def _reads_nothing() -> None:
+    """Stands for a PyMC model where functions are watched: its form says all that it depends on."""
 
 
 def from_log_density(function: Callable, init: Any, data: Any = None) -> Target:
