@@ -317,6 +317,6 @@ class SVIProgram:
 
 
 def _first_sample(site: dict) -> dict:
-    if site["type"] != "sample" or jnp.size(site["value"]) == 0:
+    if site["type"] not in ("sample", "deterministic") or jnp.size(site["value"]) == 0:
         return site
     return {**site, "value": site["value"][0]}
