@@ -19,6 +19,7 @@ from taut.diagnostics.checks import run_checks
 from taut.diagnostics.psis import heavy_tails
 from taut.diagnostics.trust import Solutions, judge
 from taut.guides.mixture_normal import MixtureNormal
+from taut.infer.own_guide import read_guide
 from taut.loop.gaussian import GUIDE_NAMES, GaussianSearch
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.progress import Progress
@@ -26,6 +27,7 @@ from taut.loop.stages import Outcome
 from taut.loop.starts import LARGEST_FULL_RANK, NoFiniteStart
 from taut.loop.verdict import Verdict
 from taut.posterior.pool import Pool
+from taut.predictive.calls import model_of
 from taut.report.names import scalar_names
 from taut.results.archive import read
 from taut.results.fit_result import Fit
@@ -46,7 +48,7 @@ def fit(
     model_or_target: Callable | Target,
     /,
     *args: Any,
-    guide: str = "auto",
+    guide: str | Callable = "auto",
     seed: int = 0,
     budget: float | None = None,
     modes: bool = False,
@@ -62,7 +64,8 @@ def fit(
         *args: the model's positional arguments.
         guide: "auto", "full-rank", "mean-field", "low-rank" or "mixture". "auto" is full rank up to
             256 latent values, a mixture where several separate solutions are found, and low rank
-            above.
+            above. Or a guide of your own: a NumPyro program with parameters, called with the
+            model's arguments, which `taut.check` reads first.
         seed: decides every random number of the fit.
         budget: seconds after which to stop and return the best so far; None for no limit.
         modes: True searches for separate solutions from eight times as many starts.
@@ -90,8 +93,9 @@ def fit(
             f"a mixture holds full covariances, for up to {LARGEST_FULL_RANK} latent values; the "
             f"model has {bound.dim}"
         )
+    checked_guide = None if isinstance(guide, str) else read_guide(bound, guide, int(seed))
     clock.lap("model")
-    run = _Run(bound, guide, modes, int(seed), budget, line, clock)
+    run = _Run(bound, checked_guide or guide, modes, int(seed), budget, line, clock)
     run.optimise(native_dtype())
     notes = bound.program.notes
     reason = run.search.needs_double(run.outcome)
@@ -113,6 +117,7 @@ def fit(
         _tails(bound, pool),
         checked.skipped,
         checked.complete,
+        checked_guide.findings if checked_guide else (),
     )
     record = Record(
         guide=outcome.guide,
@@ -187,11 +192,13 @@ def _check_options(
 ) -> None:
     problems = []
     known = GUIDE_NAMES
-    if callable(guide):
+    if isinstance(guide, type):
         problems.append(
-            "guide is a function; taut.fit takes the name of a guide. Fit a guide of your own with "
-            "taut.infer.SVI, after taut.check(model, guide, ...)"
+            f"guide is a class; make a guide of it first, as in {guide.__name__}(model)"
         )
+    elif callable(guide):
+        if isinstance(model, Target) and model_of(model) is None:
+            problems.append("a guide function needs a NumPyro model, whose sites it draws")
     elif not isinstance(guide, str) or guide not in known:
         hint = did_you_mean(guide, known) if isinstance(guide, str) else ""
         problems.append(f"unknown guide {guide!r}{hint}; guides: {', '.join(known)}")
@@ -231,7 +238,7 @@ class _Run:
     def __init__(
         self,
         bound: Target,
-        guide: str,
+        guide: Any,
         modes: bool,
         seed: int,
         budget: float | None,
@@ -265,7 +272,15 @@ class _Run:
         if hasattr(self, "monitor"):
             self._spent = self.monitor.gradients
         self.monitor = Monitor(self._oracle, self._line, self._deadline)
-        self.search = GaussianSearch(
+        self.search = self._new_search()
+        with single_blas_thread():
+            self.outcome = self._search()
+        self._clock.lap("fit")
+
+    def _new_search(self) -> Any:
+        if not isinstance(self._guide, str):
+            return self._guide.search(self.monitor)
+        return GaussianSearch(
             self._guide,
             self._modes,
             self._bound.dim,
@@ -274,9 +289,6 @@ class _Run:
             self._random(0),
             self._random(1),
         )
-        with single_blas_thread():
-            self.outcome = self._search()
-        self._clock.lap("fit")
 
     def check(self, wanted: bool) -> None:
         """Run the trust checks on the fitted guide and choose the draws."""
@@ -338,7 +350,7 @@ def _no_start(bound: Target) -> list[str]:
     return [f"no start has a finite log density: {text}" for text in (*suspects, *problems)]
 
 
-def _solutions(search: GaussianSearch, outcome: Outcome) -> Solutions:
+def _solutions(search: Any, outcome: Outcome) -> Solutions:
     once = sum(basin.hits == 1 for basin in search.found)
     held = isinstance(outcome.guide, MixtureNormal)
     if held:

@@ -78,6 +78,7 @@ def test_every_way_to_write_a_jacobian_has_the_same_loss(guide, objective, same)
     same(value_and_gradient(objective(num_particles=3), model, guide), wanted)
 
 
+@pytest.mark.filterwarnings("ignore:Found non-auxiliary")
 def test_a_density_that_was_given_is_numpyros(same):
     ours = value_and_gradient(Trace_ELBO(num_particles=3), model, by_hand)
     theirs = value_and_gradient(NumPyroTraceELBO(num_particles=3), model, by_hand)

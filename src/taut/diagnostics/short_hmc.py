@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from taut.diagnostics.walk import FULL, Schedule, Walk, groups_of, whitening
-from taut.guides.guide import LatentGuide
+from taut.guides.guide import Guide
 from taut.objectives.matched_elbo import Batch
 
 REFERENCE = "Wang and others (2023), Targeted accuracy diagnostics, arXiv 2302.12419"
@@ -82,7 +82,7 @@ class ShortHmc:
     def __init__(
         self,
         batch: Batch,
-        guide: LatentGuide,
+        guide: Guide,
         start: np.ndarray,
         schedule: Schedule,
         rng: np.random.Generator,
@@ -179,7 +179,7 @@ class ShortHmc:
 
 
 def continue_chains(
-    batch: Batch, guide: LatentGuide, states: np.ndarray, wanted: int, rng: np.random.Generator
+    batch: Batch, guide: Guide, states: np.ndarray, wanted: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Return at least `wanted` further states (n, dim) of chains that have settled.
 

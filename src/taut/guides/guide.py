@@ -4,17 +4,14 @@ import abc
 import math
 from typing import Any
 
+import numpy as np
 from jaxtyping import Float
 
 LOG_2PI = math.log(2.0 * math.pi)
 
 
-class LatentGuide(abc.ABC):
-    """A normalised distribution on R^dim made from standard normal noise.
-
-    The array leaves are the variational parameters. Methods take leading batch axes, run in NumPy
-    on NumPy arrays and in JAX on JAX arrays, and return the floating type they were given.
-    """
+class Guide(abc.ABC):
+    """A normalised distribution on R^dim that can be drawn from."""
 
     name: str
 
@@ -22,6 +19,36 @@ class LatentGuide(abc.ABC):
     @abc.abstractmethod
     def dim(self) -> int:
         """Number of latent coordinates."""
+
+    @abc.abstractmethod
+    def draw(
+        self, count: int, rng: np.random.Generator
+    ) -> tuple[Float[np.ndarray, "count dim"], Float[np.ndarray, " count"]]:
+        """Return draws and their log densities."""
+
+    @abc.abstractmethod
+    def log_prob(self, z: Float[Any, "*draws dim"]) -> Float[Any, "*draws"]:
+        """Return the normalised log density at latent vectors.
+
+        Raises:
+            InputError: the guide knows the densities of its own draws only.
+        """
+
+    @abc.abstractmethod
+    def mean(self) -> Float[Any, " dim"]:
+        """Return the mean of each latent coordinate."""
+
+    @abc.abstractmethod
+    def sd(self) -> Float[Any, " dim"]:
+        """Return the standard deviation of each latent coordinate."""
+
+
+class LatentGuide(Guide):
+    """A distribution made from standard normal noise.
+
+    The array leaves are the variational parameters. Methods take leading batch axes, run in NumPy
+    on NumPy arrays and in JAX on JAX arrays, and return the floating type they were given.
+    """
 
     @property
     @abc.abstractmethod
@@ -32,17 +59,12 @@ class LatentGuide(abc.ABC):
     def transform(self, noise: Float[Any, "*draws noise_dim"]) -> Float[Any, "*draws dim"]:
         """Return draws made of standard normal noise."""
 
-    @abc.abstractmethod
-    def log_prob(self, z: Float[Any, "*draws dim"]) -> Float[Any, "*draws"]:
-        """Return the normalised log density at latent vectors."""
-
-    @abc.abstractmethod
-    def mean(self) -> Float[Any, " dim"]:
-        """Return the mean of each latent coordinate."""
-
-    @abc.abstractmethod
-    def sd(self) -> Float[Any, " dim"]:
-        """Return the standard deviation of each latent coordinate."""
+    def draw(
+        self, count: int, rng: np.random.Generator
+    ) -> tuple[Float[np.ndarray, "count dim"], Float[np.ndarray, " count"]]:
+        """Return draws and their log densities."""
+        z = self.transform(rng.standard_normal((count, self.noise_dim)))
+        return z, self.log_prob(z)
 
 
 class GaussianGuide(LatentGuide):

@@ -16,6 +16,7 @@ _GUIDES = {
     "mean-field": "mean-field Gaussian",
     "low-rank": "low-rank Gaussian",
     "mixture": "mixture of Gaussians",
+    "program": "guide of your own",
 }
 
 
