@@ -19,7 +19,6 @@ from taut.diagnostics.checks import run_checks
 from taut.diagnostics.psis import heavy_tails
 from taut.diagnostics.trust import Solutions, judge
 from taut.guides.mixture_normal import MixtureNormal
-from taut.infer.own_guide import read_guide
 from taut.loop.gaussian import GUIDE_NAMES, GaussianSearch
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.progress import Progress
@@ -93,9 +92,9 @@ def fit(
             f"a mixture holds full covariances, for up to {LARGEST_FULL_RANK} latent values; the "
             f"model has {bound.dim}"
         )
-    checked_guide = None if isinstance(guide, str) else read_guide(bound, guide, int(seed))
+    own = None if isinstance(guide, str) else _read_guide(bound, guide)
     clock.lap("model")
-    run = _Run(bound, checked_guide or guide, modes, int(seed), budget, line, clock)
+    run = _Run(bound, own or guide, modes, int(seed), budget, line, clock)
     run.optimise(native_dtype())
     notes = bound.program.notes
     reason = run.search.needs_double(run.outcome)
@@ -117,7 +116,7 @@ def fit(
         _tails(bound, pool),
         checked.skipped,
         checked.complete,
-        checked_guide.findings if checked_guide else (),
+        own.findings if own else (),
     )
     record = Record(
         guide=outcome.guide,
@@ -279,7 +278,7 @@ class _Run:
 
     def _new_search(self) -> Any:
         if not isinstance(self._guide, str):
-            return self._guide.search(self.monitor)
+            return self._guide.search(self.monitor, self._seed, self.dtype)
         return GaussianSearch(
             self._guide,
             self._modes,
@@ -336,6 +335,13 @@ class _Run:
 
     def _random(self, stream: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, stream])
+
+
+def _read_guide(bound: Target, guide: Callable) -> Any:
+    # Fits by name need nothing of the explicit interface, which takes long to import.
+    from taut.infer.own_guide import read_guide
+
+    return read_guide(bound, guide)
 
 
 def _no_start(bound: Target) -> list[str]:

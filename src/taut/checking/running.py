@@ -114,7 +114,7 @@ def log_prob(message: dict) -> Any:
     if point is not None:
         # The comparison of a value with itself in Delta.log_prob can fail by a rounding, where XLA
         # computes the value twice.
-        density = jnp.broadcast_to(point.log_density, message["fn"].batch_shape)
+        density = jnp.broadcast_to(jnp.asarray(point.log_density), message["fn"].batch_shape)
         return jnp.sum(density * (1.0 if message["scale"] is None else message["scale"]))
     return jnp.sum(site_log_prob(message))
 

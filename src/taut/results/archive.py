@@ -33,7 +33,7 @@ from taut.results.record import Record
 from taut.targets.program import Site
 
 FORMAT = 1
-_KINDS = (FullRankNormal, MeanFieldNormal, LowRankNormal, MixtureNormal, ProgramGuide)
+_KINDS = (FullRankNormal, MeanFieldNormal, LowRankNormal, MixtureNormal)
 GUIDES = {guide.name: guide for guide in _KINDS}
 
 # Groups of arrays in the file, and the records they belong to.
@@ -128,7 +128,7 @@ def _guide_arrays(guide: Any) -> dict[str, Any]:
 
 
 def _guide(name: str, arrays: dict[str, np.ndarray]) -> Any:
-    if GUIDES[name] is not ProgramGuide:
+    if name != ProgramGuide.name:
         return GUIDES[name](**arrays)
     # Parameters that were trees come back flat, under the paths of their leaves.
     params = {n.removeprefix("params/"): v for n, v in arrays.items() if n.startswith("params/")}
