@@ -17,6 +17,7 @@ from taut.infer.guide_call import GuideCall
 from taut.infer.sticking_elbo import StickingELBO
 from taut.infer.trace_elbo import log_probs
 from taut.loop.adam import adam_block
+from taut.targets.oracle import compiler_options
 from taut.targets.target import Target
 
 PARTICLES = 64
@@ -27,6 +28,10 @@ JUDGED = 1024
 
 DRAWN = 4096
 """Draws of one compiled call."""
+
+
+# Steps are made by the thousand, so they are optimised; the rest is called a few times.
+_LONG = {"xla_cpu_use_fusion_emitters": False}
 
 
 class GuideProgram:
@@ -44,10 +49,10 @@ class GuideProgram:
         with self.precision():
             self.call = GuideCall(target, guide)
             self._params = self.call.read_params(0, dtype).values
-        self.block = jax.jit(self._excused(functools.partial(adam_block, self._loss)))
-        self.weights = jax.jit(self._excused(self._weights))
-        self._draws = jax.jit(self._excused(jax.vmap(self._draw, (0, None))))
-        self._densities = jax.jit(self._excused(jax.vmap(self._log_prob, (0, None))))
+        self.block = self._jitted(functools.partial(adam_block, self._loss), _LONG)
+        self.weights = self._jitted(self._weights)
+        self._draws = self._jitted(jax.vmap(self._draw, (0, None)))
+        self._densities = self._jitted(jax.vmap(self._log_prob, (0, None)))
 
     def precision(self) -> Any:
         """Return the context in which it computes."""
@@ -105,11 +110,13 @@ class GuideProgram:
     def _log_prob(self, z: Any, raw: dict) -> Any:
         return self.call.log_prob(z, self._params(raw))
 
-    def _excused(self, function: Callable) -> Callable:
+    def _jitted(self, function: Callable, options: dict[str, Any] | None = None) -> Any:
         def traced(*args: Any) -> Any:
             result = function(*args)
             # Tracing runs the user's functions, which may change what they read.
             self._watch.excuse_run()
             return result
 
-        return traced
+        on_cpu = jax.default_backend() == "cpu"
+        options = compiler_options(narrow=True) if options is None else options
+        return jax.jit(traced, compiler_options=options if on_cpu else None)
