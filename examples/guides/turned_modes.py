@@ -58,7 +58,7 @@ def picture(found, path):
     x, y = np.meshgrid(axis, axis)
     density = np.exp(np.asarray(log_p(x, y)))
     draws = found.sample(3000)
-    figure, axes = plt.subplots(1, 2, figsize=(8, 4), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(8, 4.4), layout="constrained")
     axes[0].plot(draws["x"], draws["y"], ".", markersize=2, alpha=0.5)
     axes[1].contourf(axis, axis, density, levels=20)
     for ax, title in zip(axes, ("draws of the fit", "exact density"), strict=True):
