@@ -61,6 +61,30 @@ def test_the_weight_of_a_mixture_is_learned(seed):
     assert found.trust == "trusted"
 
 
+def wind():
+    sample("angle", dist.VonMises(3.0, 4.0))
+
+
+def von_mises():
+    sample("angle", dist.VonMises(param("loc", 1.0), positive("concentration")))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_angle_is_learned_next_to_where_it_wraps(seed):
+    # A VonMises draw is no smooth function of its parameters, and a third lies beyond pi.
+    found = fit(wind, guide=von_mises, seed=seed)
+    assert abs(found.guide.params["loc"] - 3.0) < 0.01
+    assert found.guide.params["concentration"] == pytest.approx(4.0, rel=0.01)
+
+
+def test_a_normal_guide_of_an_angle_is_refused_with_the_line_to_write():
+    def guide():
+        sample("angle", dist.Normal(param("loc", 0.0), positive("scale", 0.5)))
+
+    with pytest.raises(taut.InputError, match=r"dist\.VonMises\(loc, concentration\)"):
+        fit(wind, guide=guide)
+
+
 def plane():
     sample("x", dist.Normal(0.0, 1.0))
     sample("y", dist.Normal(0.0, 2.0))
