@@ -4,7 +4,7 @@ import importlib.metadata
 import inspect
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from os import PathLike
 from typing import Any
 
@@ -40,7 +40,7 @@ CHECKS_STOPPED = "The trust checks were stopped before they ended."
 _BUDGET_SPENT = Verdict(False, "budget", "the budget was spent before the optimiser converged")
 _INTERRUPTED = Verdict(False, "interrupted", "interrupted before the optimiser converged")
 
-ENGINE_OPTIONS = ("guide", "seed", "budget", "modes", "progress", "checks")
+ENGINE_OPTIONS = ("guide", "prior_ok", "seed", "budget", "modes", "progress", "checks")
 
 
 def fit(
@@ -48,6 +48,7 @@ def fit(
     /,
     *args: Any,
     guide: str | Callable = "auto",
+    prior_ok: Collection[str] = (),
     seed: int = 0,
     budget: float | None = None,
     modes: bool = False,
@@ -65,6 +66,7 @@ def fit(
             256 latent values, a mixture where several separate solutions are found, and low rank
             above. Or a guide of your own: a NumPyro program with parameters, called with the
             model's arguments, which `taut.check` reads first.
+        prior_ok: latent sites that a guide of your own may leave out; they keep their priors.
         seed: decides every random number of the fit.
         budget: seconds after which to stop and return the best so far; None for no limit.
         modes: True searches for separate solutions from eight times as many starts.
@@ -80,7 +82,7 @@ def fit(
         InputError: every problem with model, data and options that can be found before optimising.
     """
     clock = _Clock()
-    _check_options(model_or_target, args, kwargs, guide, seed, budget)
+    _check_options(model_or_target, args, kwargs, guide, prior_ok, seed, budget)
     line = Progress(progress)
     line.update("reading the model")
     if isinstance(model_or_target, Target):
@@ -92,7 +94,7 @@ def fit(
             f"a mixture holds full covariances, for up to {LARGEST_FULL_RANK} latent values; the "
             f"model has {bound.dim}"
         )
-    own = None if isinstance(guide, str) else _read_guide(bound, guide)
+    own = None if isinstance(guide, str) else _read_guide(bound, guide, prior_ok)
     clock.lap("model")
     run = _Run(bound, own or guide, modes, int(seed), budget, line, clock)
     run.optimise(native_dtype())
@@ -187,7 +189,7 @@ class _Clock:
 
 
 def _check_options(
-    model: Any, args: tuple, kwargs: dict, guide: Any, seed: Any, budget: Any
+    model: Any, args: tuple, kwargs: dict, guide: Any, prior_ok: Any, seed: Any, budget: Any
 ) -> None:
     problems = []
     known = GUIDE_NAMES
@@ -201,6 +203,8 @@ def _check_options(
     elif not isinstance(guide, str) or guide not in known:
         hint = did_you_mean(guide, known) if isinstance(guide, str) else ""
         problems.append(f"unknown guide {guide!r}{hint}; guides: {', '.join(known)}")
+    if prior_ok and isinstance(guide, str):
+        problems.append("prior_ok is for a guide of your own; the named guides have every site")
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
         problems.append(f"seed must be a whole number, zero or more; got {seed!r}")
     if budget is not None and not (isinstance(budget, (int, float)) and budget > 0):
@@ -337,11 +341,11 @@ class _Run:
         return np.random.default_rng([self._seed, stream])
 
 
-def _read_guide(bound: Target, guide: Callable) -> Any:
+def _read_guide(bound: Target, guide: Callable, prior_ok: Collection[str]) -> Any:
     # Fits by name need nothing of the explicit interface, which takes long to import.
     from taut.infer.own_guide import read_guide
 
-    return read_guide(bound, guide)
+    return read_guide(bound, guide, prior_ok)
 
 
 def _no_start(bound: Target) -> list[str]:

@@ -267,3 +267,19 @@ def test_minibatches_are_fitted_whole():
     precision = 1 / 100 + 30 / 0.25
     assert found.guide.params["scale"] == pytest.approx(precision**-0.5, rel=0.01)
     assert found.guide.params["loc"] == pytest.approx(4 * Y.sum() / precision, abs=0.01)
+
+
+def test_a_site_that_was_left_out_keeps_its_prior_only_if_that_is_allowed():
+    def guide(x, y=None):
+        sample("a", dist.Normal(param("a_loc", 0.0), positive("a_scale")))
+        sample("b", dist.Normal(param("b_loc", 0.0), positive("b_scale")))
+
+    with pytest.raises(taut.InputError, match=r"allow the prior with prior_ok=\{'s'\}"):
+        fit(line, X, y=Y, guide=guide)
+    found = fit(line, X, y=Y, guide=guide, prior_ok={"s"}, checks=False)
+    draws = found.sample(4000, corrected=False)["s"]
+    # HalfNormal(5): mean 5 sqrt(2 / pi), sd 5 sqrt(1 - 2 / pi).
+    error = 5.0 * np.sqrt((1.0 - 2.0 / np.pi) / 4000)
+    assert abs(draws.mean() - 5.0 * np.sqrt(2.0 / np.pi)) < 5 * error
+    with pytest.raises(taut.InputError, match="the named guides have every site"):
+        fit(line, X, y=Y, prior_ok={"s"})

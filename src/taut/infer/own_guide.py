@@ -1,6 +1,7 @@
 """What `taut.fit` does with a guide of the user's own before it fits it: read it, or refuse it."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from taut.infer.autoguide.guide import AutoGuide
 from taut.infer.formula_search import FormulaSearch
 from taut.infer.guide_call import GuideCall
 from taut.infer.guide_program import GuideProgram
+from taut.infer.kept_priors import run_with_priors
 from taut.infer.program_search import ProgramSearch
 from taut.loop.monitor import Monitor
 from taut.predictive.calls import bound_call
@@ -67,8 +69,13 @@ class OwnGuide:
         return ProgramSearch(self._programs[dtype], monitor, seed)
 
 
-def read_guide(target: Target, guide: Callable) -> OwnGuide:
+def read_guide(target: Target, guide: Callable, prior_ok: Collection[str] = ()) -> OwnGuide:
     """Check a guide function against its model, unless that was done for the same data before.
+
+    Args:
+        target: the model with its data.
+        guide: the function.
+        prior_ok: latent sites that it may leave out; they are drawn from their priors.
 
     Raises:
         InputError: everything that is wrong with it, at once.
@@ -78,22 +85,25 @@ def read_guide(target: Target, guide: Callable) -> OwnGuide:
     key = ("own guide", identity(model), identity(guide), native_dtype())
     functions: Any = (model, guide)
     family = _GUIDES.family(key, functions)
-    form = (arguments.key(), data)
+    form = (arguments.key(), data, tuple(sorted(prior_ok)))
     found = _GUIDES.find(key, form)
     if found is None:
-        found = _read(target, guide, family.watch)
+        found = _read(target, guide, prior_ok, family.watch)
         family.watch.excuse_run()
         _GUIDES.keep(key, form, found)
     return found
 
 
-def _read(target: Target, guide: Callable, watch: Watch) -> OwnGuide:
+def _read(target: Target, guide: Callable, prior_ok: Collection[str], watch: Watch) -> OwnGuide:
     call = GuideCall(target, guide)
     if isinstance(guide, (AutoGuide, NumPyroAutoGuide)) and guide.model is call.given_model:
         return OwnGuide(target, guide, (), False, watch)  # made from the model, so it fits it
-    report = check(call.given_model, guide, *call.args, **call.kwargs)
+    report = check(call.given_model, guide, *call.args, prior_ok=prior_ok, **call.kwargs)
     if any(problem.kind != "factor" for problem in report.errors):
         report.raise_()
+    if prior_ok:
+        names = tuple(sorted(prior_ok))
+        guide = functools.partial(run_with_priors, guide, call.given_model, names)
     formula = any(problem.kind == "factor" for problem in report.problems)
     told = (p for p in report.problems if p.severity != "error" and p.kind != "factor")
     findings = (*map(_finding, told), *([_FORMULA] if formula else []))
