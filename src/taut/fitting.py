@@ -4,7 +4,7 @@ import importlib.metadata
 import inspect
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from os import PathLike
 from typing import Any
 
@@ -26,6 +26,7 @@ from taut.loop.stages import Outcome
 from taut.loop.starts import LARGEST_FULL_RANK, NoFiniteStart
 from taut.loop.verdict import Verdict
 from taut.posterior.pool import Pool
+from taut.predictive.calls import model_of
 from taut.report.names import scalar_names
 from taut.results.archive import read
 from taut.results.fit_result import Fit
@@ -39,14 +40,15 @@ CHECKS_STOPPED = "The trust checks were stopped before they ended."
 _BUDGET_SPENT = Verdict(False, "budget", "the budget was spent before the optimiser converged")
 _INTERRUPTED = Verdict(False, "interrupted", "interrupted before the optimiser converged")
 
-ENGINE_OPTIONS = ("guide", "seed", "budget", "modes", "progress", "checks")
+ENGINE_OPTIONS = ("guide", "prior_ok", "seed", "budget", "modes", "progress", "checks")
 
 
 def fit(
     model_or_target: Any,
     /,
     *args: Any,
-    guide: str = "auto",
+    guide: str | Callable = "auto",
+    prior_ok: Collection[str] = (),
     seed: int = 0,
     budget: float | None = None,
     modes: bool = False,
@@ -62,7 +64,10 @@ def fit(
         *args: the model's positional arguments.
         guide: "auto", "full-rank", "mean-field", "low-rank", "mixture" or "flow". "auto" is full
             rank up to 256 latent values, bent into a flow where that is not good enough, a mixture
-            where several separate solutions are found, and low rank above.
+            where several separate solutions are found, and low rank above. Or a guide of your own:
+            a NumPyro program with parameters, called with the model's arguments, which `taut.check`
+            reads first.
+        prior_ok: latent sites that a guide of your own may leave out; they keep their priors.
         seed: decides every random number of the fit.
         budget: seconds after which to stop and return the best so far; None for no limit.
         modes: True searches for separate solutions from eight times as many starts.
@@ -78,7 +83,7 @@ def fit(
         InputError: every problem with model, data and options that can be found before optimising.
     """
     clock = _Clock()
-    _check_options(model_or_target, args, kwargs, guide, seed, budget)
+    _check_options(model_or_target, args, kwargs, guide, prior_ok, seed, budget)
     line = Progress(progress)
     line.update("reading the model")
     if isinstance(model_or_target, Target):
@@ -90,8 +95,9 @@ def fit(
             f"a {guide} holds full covariances, for up to {LARGEST_FULL_RANK} latent values; the "
             f"model has {bound.dim}"
         )
+    own = None if isinstance(guide, str) else _read_guide(bound, guide, prior_ok)
     clock.lap("model")
-    run = _Run(bound, guide, modes, int(seed), budget, line, clock)
+    run = _Run(bound, own or guide, modes, int(seed), budget, line, clock)
     run.optimise(bound.dtype)
     notes = bound.program.notes
     reason = run.search.needs_double(run.outcome)
@@ -113,6 +119,7 @@ def fit(
         _tails(bound, pool),
         checked.skipped,
         checked.complete,
+        own.findings if own else (),
     )
     record = Record(
         guide=outcome.guide,
@@ -181,18 +188,22 @@ class _Clock:
 
 
 def _check_options(
-    model: Any, args: tuple, kwargs: dict, guide: Any, seed: Any, budget: Any
+    model: Any, args: tuple, kwargs: dict, guide: Any, prior_ok: Any, seed: Any, budget: Any
 ) -> None:
     problems = []
     known = GUIDE_NAMES
-    if callable(guide):
+    if isinstance(guide, type):
         problems.append(
-            "guide is a function; taut.fit takes the name of a guide. Fit a guide of your own with "
-            "taut.infer.SVI, after taut.check(model, guide, ...)"
+            f"guide is a class; make a guide of it first, as in {guide.__name__}(model)"
         )
+    elif callable(guide):
+        if isinstance(model, Target) and model_of(model) is None:
+            problems.append("a guide function needs a NumPyro model, whose sites it draws")
     elif not isinstance(guide, str) or guide not in known:
         hint = did_you_mean(guide, known) if isinstance(guide, str) else ""
         problems.append(f"unknown guide {guide!r}{hint}; guides: {', '.join(known)}")
+    if prior_ok and isinstance(guide, str):
+        problems.append("prior_ok is for a guide of your own; the named guides have every site")
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
         problems.append(f"seed must be a whole number, zero or more; got {seed!r}")
     if budget is not None and not (isinstance(budget, (int, float)) and budget > 0):
@@ -229,7 +240,7 @@ class _Run:
     def __init__(
         self,
         bound: Target,
-        guide: str,
+        guide: Any,
         modes: bool,
         seed: int,
         budget: float | None,
@@ -263,7 +274,15 @@ class _Run:
         if hasattr(self, "monitor"):
             self._spent = self.monitor.gradients
         self.monitor = Monitor(self._oracle, self._line, self._deadline)
-        self.search = GaussianSearch(
+        self.search = self._new_search()
+        with single_blas_thread():
+            self.outcome = self._search()
+        self._clock.lap("fit")
+
+    def _new_search(self) -> Any:
+        if not isinstance(self._guide, str):
+            return self._guide.search(self.monitor, self._seed, self.dtype)
+        return GaussianSearch(
             self._guide,
             self._modes,
             self._bound.dim,
@@ -272,9 +291,6 @@ class _Run:
             self._random(0),
             self._random(1),
         )
-        with single_blas_thread():
-            self.outcome = self._search()
-        self._clock.lap("fit")
 
     def check(self, wanted: bool) -> None:
         """Run the trust checks on the fitted guide and choose the draws."""
@@ -328,6 +344,13 @@ class _Run:
         return np.random.default_rng([self._seed, stream])
 
 
+def _read_guide(bound: Target, guide: Callable, prior_ok: Collection[str]) -> Any:
+    # Fits by name need nothing of the explicit interface, which takes long to import.
+    from taut.infer.own_guide import read_guide
+
+    return read_guide(bound, guide, prior_ok)
+
+
 def _no_start(bound: Target) -> list[str]:
     problems = bound.program.diagnose(bound.data, np.zeros(bound.dim))
     suspects = [
@@ -340,7 +363,7 @@ def _no_start(bound: Target) -> list[str]:
     return [f"no start has a finite log density: {text}" for text in (*suspects, *problems)]
 
 
-def _solutions(search: GaussianSearch, outcome: Outcome) -> Solutions:
+def _solutions(search: Any, outcome: Outcome) -> Solutions:
     once = sum(basin.hits == 1 for basin in search.found)
     held = isinstance(outcome.guide, MixtureNormal)
     if held:

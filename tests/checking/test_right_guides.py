@@ -124,6 +124,47 @@ def test_a_right_guide_has_no_problem(right):
     assert str(report) == "the guide fits the model: no problems found"
 
 
+def no_jacobian(y):
+    guide_a()
+    u = sample("u", dist.Normal(param("m", 0.5), positive("s", 0.3)))
+    sample("sigma", dist.Delta(jnp.exp(u)))
+
+
+def scaled_by_a_parameter(y):
+    u = sample("u", dist.Normal(0.0, 1.0))
+    deterministic("a", param("m", 0.5) + positive("s", 1.0) * u)
+    guide_sigma()
+
+
+def one_of_two(y):
+    u = sample("u", dist.Normal(param("m", 0.0), positive("s")))
+    v = sample("v", dist.Normal(param("n", 0.0), positive("t")))
+    deterministic("a", 3.0 * u)
+    sample("sigma", dist.Delta(jnp.exp(v + u), log_density=-(v + u)))
+
+
+@pytest.mark.parametrize("right", [no_jacobian, scaled_by_a_parameter, one_of_two])
+def test_a_jacobian_left_to_taut_is_a_note(right):
+    report = taut.check(model, right, Y)
+    (note,) = report.problems
+    assert report.ok
+    assert report.notes == (note,)
+    assert str(report).startswith("1 note\n1. note: ")
+    assert "Taut adds -log|det J|" in note.found
+    assert "which NumPyro leaves out" in note.found
+
+
+def test_rows_of_a_minibatch_keep_the_density_they_were_given():
+    def local(y):
+        guide_mu()
+        loc = param("locs", jnp.zeros(20))
+        with plate("n", 20, subsample_size=5) as rows:
+            u = sample("u", dist.Normal(loc[rows], 1.0))
+            sample("z", dist.Delta(jnp.sinh(u), log_density=-jnp.log(jnp.cosh(u))))
+
+    assert taut.check(local_model, local, Y).errors == ()
+
+
 def test_a_local_latent_with_its_rows_has_no_problem():
     def rows_guide(y):
         guide_mu()

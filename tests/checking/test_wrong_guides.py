@@ -120,18 +120,6 @@ def declared_twice(y):
     sample("sigma", dist.LogNormal(param("loc", 1.0), positive("sd")))
 
 
-def no_jacobian(y):
-    guide_a()
-    u = sample("u", dist.Normal(param("m", 0.5), positive("s", 0.3)))
-    sample("sigma", dist.Delta(jnp.exp(u)))
-
-
-def no_jacobian_deterministic(y):
-    u = sample("u", dist.Normal(0.0, 1.0))
-    deterministic("a", param("m", 0.5) + positive("s", 1.0) * u)
-    guide_sigma()
-
-
 def reversed_jacobian(y):
     guide_a()
     u = sample("u", dist.Normal(param("m", 0.5), positive("s", 0.3)))
@@ -159,6 +147,24 @@ def squared(y):
     u = sample("u", dist.Normal(param("m", jnp.zeros(2)), 1.0).to_event(1))
     sample("a", dist.Delta(u[0] - u[1]))
     sample("sigma", dist.Delta(jnp.exp(2 * u[0] - 2 * u[1])))
+
+
+def folded(y):
+    guide_a()
+    deterministic("sigma", sample("u", dist.Normal(param("m", 0.5), positive("s", 0.3))) ** 2)
+
+
+def leftover_component(y):
+    k = sample("k", dist.Categorical(jnp.array([0.3, 0.7])))
+    u = sample("u", dist.Normal(param("m", 0.5), positive("s", 0.3)))
+    deterministic("a", jnp.array([-1.0, 1.0])[k] + u)
+    guide_sigma()
+
+
+def half_a_jacobian(y):
+    u = sample("u", dist.Normal(param("m", jnp.zeros(2)), 1.0).to_event(1))
+    sample("a", dist.Delta(3.0 * u[0]))
+    sample("sigma", dist.Delta(jnp.exp(u[0] + u[1]), log_density=-u[0] - u[1]))
 
 
 def leftover_auxiliary(y):
@@ -235,9 +241,6 @@ CASES = [
     (not_finite, "error", "start", "'loc' starts at a value that is not finite (nan)"),
     (whole_number, "error", "start", "'loc' starts at whole numbers (0), which have no gradient"),
     (declared_twice, "warning", "start", "'loc' is declared twice, with different first values"),
-    (no_jacobian, "warning", "jacobian", "sigma computed from u without log_density"),
-    (no_jacobian, "warning", "jacobian", "taut.guides.transformed(base, fn)"),
-    (no_jacobian_deterministic, "warning", "jacobian", "a computed from u without log_density"),
     (reversed_jacobian, "error", "jacobian", "(the sign is reversed)"),
     (too_few_auxiliaries, "error", "density", "a, sigma are 2 numbers made from 1 auxiliary (u)"),
     (too_few_auxiliaries, "error", "density", "; no density exists"),
@@ -245,6 +248,11 @@ CASES = [
     (too_many_auxiliaries, "error", "density", "a is 1 number made from 3 auxiliaries (u)"),
     (squared, "error", "density", "a map whose determinant is zero everywhere"),
     (leftover_auxiliary, "warning", "auxiliary", "sites drawn given its value do not use it up"),
+    (folded, "error", "density", "sigma is 1 number made from 1 auxiliary (u) by a map whose"),
+    (folded, "error", "density", "different draws give the same value"),
+    (leftover_component, "warning", "auxiliary", "'k', which the model does not have"),
+    (leftover_component, "warning", "auxiliary", "as taut.guides.mixture without it"),
+    (half_a_jacobian, "error", "jacobian", "a, sigma computed from u with log_density"),
     (raising, "error", "raised", "guide 'raising' raised RuntimeError at test_wrong_guides.py:"),
     (same_name_twice, "error", "raised", "all sites must have unique names but got `a` duplicated"),
     (other_arguments, "error", "arguments", "the guide cannot be called with these arguments"),

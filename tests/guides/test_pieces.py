@@ -11,7 +11,7 @@ from numpyro.distributions import constraints
 from seeds import SEEDS
 
 import taut
-from taut.guides.pieces.jacobian import log_abs_det
+from taut.guides.pieces.jacobian import log_abs_det, log_abs_dets
 
 ANGLE = 0.4
 
@@ -123,6 +123,47 @@ def test_a_determinant_is_that_of_the_full_jacobian(name, double_precision, same
     same_to_rounding(log_abs_det(fn, values), np.linalg.slogdet(full)[1])
 
 
+def _rotated(v):
+    c, s = np.cos(0.3), np.sin(0.3)
+    return {"x": jnp.exp(c * v["a"] - s * v["b"]), "y": 2.0 * (s * v["a"] + c * v["b"])}
+
+
+ROWS = {
+    "two arrays": (_rotated, {"a": (50,), "b": (50,)}, (50,)),
+    "matrices": (lambda v: {"x": jnp.tanh(v["u"] @ MATRIX)[..., ::-1]}, {"u": (50, 3)}, (50,)),
+    "stacked": (
+        lambda v: {"x": jnp.stack([v["a"] + v["b"], v["a"] * v["b"]], axis=-1)},
+        {"a": (50,), "b": (50,)},
+        (50,),
+    ),
+    "taken apart": (
+        lambda v: {"x": v["a"][:, 0] * v["a"][:, 1], "y": v["a"][..., 1]},
+        {"a": (50, 2)},
+        (50,),
+    ),
+    "sums in rows": (
+        lambda v: {"x": v["u"] * v["u"].sum(axis=-1, keepdims=True)},
+        {"u": (50, 2)},
+        (50,),
+    ),
+    "across rows": (lambda v: {"x": v["u"] + jnp.cumsum(v["u"]) ** 3}, {"u": (6,)}, ()),
+    "turned": (lambda v: {"x": v["u"].T + 2.0 * v["u"]}, {"u": (4, 4)}, ()),
+}
+MATRIX = np.eye(3) + 0.2
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_mapped_one_by_one_have_a_determinant_each(name, double_precision, same_to_rounding):
+    fn, shapes, rows = ROWS[name]
+    random = np.random.default_rng(1)
+    values = {n: jnp.asarray(random.uniform(0.5, 1.5, shape)) for n, shape in shapes.items()}
+    (block,) = log_abs_dets(fn, values)
+    assert block.log_det.shape == rows
+    flat, unravel = jax.flatten_util.ravel_pytree(values)
+    full = jax.jacfwd(lambda f: jax.flatten_util.ravel_pytree(fn(unravel(f)))[0])(flat)
+    same_to_rounding(block.log_det.sum(), np.linalg.slogdet(full)[1])
+
+
 @pytest.mark.parametrize(
     ("name", "cheap"), [("elementwise", True), ("softplus", True), ("full", False)]
 )
@@ -130,6 +171,14 @@ def test_a_map_of_each_number_by_itself_needs_no_determinant(name, cheap):
     fn, values = MAPS[name]
     text = str(jax.make_jaxpr(lambda v: log_abs_det(fn, v))(values))
     assert ("lu" in text.replace("softplus", "")) != cheap
+
+
+def test_a_block_whose_density_is_known_may_have_any_count():
+    def fn(v):
+        return {"x": v["a"] + v["b"], "y": jnp.exp(v["c"])}
+
+    (block,) = log_abs_dets(fn, {"a": 1.0, "b": 2.0, "c": 3.0}, known=["x"])
+    assert (block.made, block.sources, float(block.log_det)) == (("y",), ("c",), 3.0)
 
 
 @pytest.mark.parametrize(

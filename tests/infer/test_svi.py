@@ -184,7 +184,7 @@ def test_a_step_that_is_not_finite_stops_and_says_why():
     result = _run(SVI(broken, broken_guide, optim.Adam(0.1), Trace_ELBO()), 2000, COIN)
     assert result.verdict.reason == "non-finite"
     assert "'p'" in result.verdict.message
-    assert "scale -0." in result.verdict.message
+    assert "the scale of Normal is -0." in result.verdict.message
     assert len(result.losses) < 2000
     assert np.isfinite(result.losses[:-1]).all()
     assert not np.isfinite(result.losses[-1])
@@ -326,3 +326,40 @@ def test_auto_stops_when_settled_and_only_then(svi):
     moving = _run(slow, 2000, COIN, init_params={"loc": -2.0})
     assert not moving.verdict.converged
     assert moving.verdict.reason == "steps"
+
+
+def boxed():
+    numpyro.sample("x", dist.Normal(0.0, 1.0))
+
+
+def formula(name, stray):
+    def guide():
+        a = numpyro.param("a", 2.0, constraint=constraints.positive)
+        low = -10.0 if stray else -5.0 * a
+        x = numpyro.sample("x", dist.Uniform(low, 10.0))
+        numpyro.factor(name, -0.5 * (x / a) ** 2)
+
+    return guide
+
+
+def test_a_loss_that_a_factor_leaves_without_a_bound_is_caught():
+    svi = SVI(boxed, formula("shape", stray=True), optim.Adam(0.05), Trace_ELBO())
+    result = _run(svi, 3000)
+    assert result.verdict.reason == "unbounded"
+    assert len(result.losses) < 500
+    assert "factor 'shape' has parameters that do not reach the sampler" in result.verdict.message
+    assert "taut.guides.energy" in result.verdict.message
+    # A factor whose parameters the sampler knows is a term of the ELBO, as it always was.
+    other = SVI(boxed, formula("term", stray=False), optim.Adam(0.05), Trace_ELBO())
+    assert len(_run(other, 600).losses) == 600
+
+
+def test_the_param_behind_an_invalid_argument_is_named():
+    def guide():
+        numpyro.sample("x", dist.Normal(numpyro.param("loc", 0.0), numpyro.param("sc", 0.1)))
+
+    result = _run(SVI(boxed, guide, optim.Adam(1.0), Trace_ELBO()), 2000)
+    assert result.verdict.reason == "non-finite"
+    assert "guide site 'x': the scale of Normal is -" in result.verdict.message
+    assert "made from param sc" in result.verdict.message
+    assert "declare 'sc' with constraint=dist.constraints.positive" in result.verdict.message

@@ -194,4 +194,5 @@ def _raised(program: str, call: Call, error: Exception) -> Problem:
 
 
 def _report(problems: list[Problem]) -> GuideReport:
-    return GuideReport(tuple(sorted(problems, key=lambda p: p.severity != "error")))
+    order = ("error", "warning", "note")
+    return GuideReport(tuple(sorted(problems, key=lambda p: order.index(p.severity))))

@@ -35,4 +35,6 @@ def _distribution(site: Site, bounds: Bounds) -> str:
         return normal
     if site.support == "positive" and not site.event_dim:
         return "dist.LogNormal(loc, scale)"
+    if site.support == "circular" and not site.event_dim:
+        return "dist.VonMises(loc, concentration)"
     return f"taut.guides.on_support({normal}, {constraint_line(site.support, bounds)})"

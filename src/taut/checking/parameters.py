@@ -1,19 +1,19 @@
 """Parameters that cannot be fitted as they are declared."""
 
-import dataclasses
 import itertools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.distributions import Uniform, biject_to, constraints
+from numpyro.distributions import biject_to
 
+from taut.checking.arguments import WORDS, read_arguments
 from taut.checking.flow import Flow
 from taut.checking.lines import constraint_line
 from taut.checking.problem import Problem
 from taut.checking.reading import Parameter, Plate, Reading, support_words
-from taut.checking.running import Call, distribution_parts, run
+from taut.checking.running import Call, run
 
 # Steps away from the first value, in the unconstrained coordinate; enough to change the sign of a
 # parameter that may, and few enough not to overflow one that may not.
@@ -21,12 +21,6 @@ STEPS = (-9.0, -4.0, -1.5, 1.5, 4.0, 9.0)
 
 # Larger parameters are weights of a network, whose values have no meaning of their own.
 MOST_NUMBERS = 4096
-
-WORDS = {
-    "nonnegative": "positive",
-    "softplus_positive": "positive",
-    "ordered": "in order, low below high",
-}
 
 
 def declaration_problems(guide: Reading) -> list[Problem]:
@@ -66,7 +60,7 @@ def argument_problems(call: Call, guide: Reading, key: Any) -> list[Problem]:
     labels: list[tuple[str, str, str, str]] = []
 
     def valid(row: dict) -> list:
-        arguments = _arguments(run(call, key, row).latents())
+        arguments = read_arguments(run(call, key, row).latents())
         labels[:] = [argument.label for argument in arguments]
         return [jnp.all(argument.valid) for argument in arguments]
 
@@ -85,34 +79,6 @@ def argument_problems(call: Call, guide: Reading, key: Any) -> list[Problem]:
         for name in dict.fromkeys(culprits):
             problems.append(_unconstrained(guide.parameters[name], site, family, argument, need))
     return list(_first_of_each(problems))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Argument:
-    label: tuple[str, str, str, str]
-    valid: Any
-
-
-def _arguments(latents: dict[str, dict]) -> list[_Argument]:
-    found = []
-    for site, message in latents.items():
-        for part in distribution_parts(message["fn"]):
-            family = type(part).__name__
-            for name, constraint in part.arg_constraints.items():
-                if name not in vars(part) or constraint is constraints.real:
-                    continue
-                if constraints.is_dependent(constraint):
-                    continue
-                label = (site, family, name, support_words(constraint))
-                found.append(_Argument(label, constraint(vars(part)[name])))
-            if isinstance(part, Uniform):
-                found.append(
-                    _Argument(
-                        (site, family, "bound", "ordered"),
-                        jnp.asarray(part.low) < jnp.asarray(part.high),
-                    )
-                )
-    return found
 
 
 def nearby(guide: Reading, rows: int) -> list[dict]:

@@ -11,7 +11,8 @@ class GuideReport:
     """All that was found wrong with a guide.
 
     Attributes:
-        problems: errors first, each group in the order of the guide's statements.
+        problems: errors first, then warnings, then notes, each in the order of the guide's
+            statements.
     """
 
     problems: tuple[Problem, ...]
@@ -27,6 +28,11 @@ class GuideReport:
         return tuple(p for p in self.problems if p.severity == "warning")
 
     @property
+    def notes(self) -> tuple[Problem, ...]:
+        """What is right, but worth knowing."""
+        return tuple(p for p in self.problems if p.severity == "note")
+
+    @property
     def ok(self) -> bool:
         """Whether there are no errors; there may be warnings."""
         return not self.errors
@@ -39,7 +45,8 @@ class GuideReport:
     def __str__(self) -> str:
         if not self.problems:
             return "the guide fits the model: no problems found"
-        counts = _count(len(self.errors), "error"), _count(len(self.warnings), "warning")
+        groups = {"error": self.errors, "warning": self.warnings, "note": self.notes}
+        counts = [_count(len(problems), noun) for noun, problems in groups.items()]
         lines = [", ".join(c for c in counts if c)]
         for number, problem in enumerate(self.problems, 1):
             lines.append(f"{number}. {problem.severity}: {problem.found}")

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpyro
 from numpyro import handlers
-from numpyro.distributions.distribution import Delta, Distribution
+from numpyro.distributions.distribution import Distribution
 from numpyro.primitives import Messenger
 
+from taut.guides.pieces.point import point_of
 from taut.targets.site_log_prob import site_log_prob
 
 
@@ -99,7 +100,7 @@ def innermost(fn: Distribution) -> Distribution:
 
 def is_delta(message: dict) -> bool:
     """Whether a site is a `Delta`, so that its value is computed, not drawn."""
-    return message["type"] == "sample" and isinstance(innermost(message["fn"]), Delta)
+    return message["type"] == "sample" and point_of(message["fn"]) is not None
 
 
 def is_improper(fn: Distribution) -> bool:
@@ -109,13 +110,18 @@ def is_improper(fn: Distribution) -> bool:
 
 def log_prob(message: dict) -> Any:
     """The log probability of a site, summed, scaled as the program says; a scalar."""
-    if is_delta(message):
+    point = point_of(message["fn"])
+    if point is not None:
         # The comparison of a value with itself in Delta.log_prob can fail by a rounding, where XLA
         # computes the value twice.
-        fn: Any = message["fn"]
-        density = jnp.broadcast_to(innermost(fn).log_density, fn.batch_shape)  # pyright: ignore[reportAttributeAccessIssue]
+        density = jnp.broadcast_to(jnp.asarray(point.log_density), message["fn"].batch_shape)
         return jnp.sum(density * (1.0 if message["scale"] is None else message["scale"]))
     return jnp.sum(site_log_prob(message))
+
+
+def unscaled_log_prob(message: dict) -> Any:
+    """The same, whatever weight the program gives the site."""
+    return log_prob({**message, "scale": None})
 
 
 class Given(Messenger):

@@ -188,7 +188,9 @@ def _number(value: float) -> str:
 
 
 def _outside_problem(site: Site, twin: Site, found: SiteDraws) -> Problem:
-    share = f"{100 * found.outside:.3g}% of its draws lie outside"
+    share = "its draws can lie outside"
+    if found.outside > 0:
+        share = f"{100 * found.outside:.3g}% of its draws lie outside"
     origin = "computed" if site.computed else site.family
     support = "" if site.computed else f" with support {_words(site, found.guide)}"
     return Problem(

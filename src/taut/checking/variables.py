@@ -2,10 +2,12 @@
 
 A guide that draws u and sets x = f(u) has the density q(u) / |det df/du|. The determinant is
 computed here by automatic differentiation, at several draws and several values of the parameters,
-and compared with the log density that the guide gave itself.
+and compared with the log density that the guide states itself, and with what the objectives add
+where it states none.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -13,17 +15,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from taut._core.errors import first_few
+from taut._core.errors import InputError, first_few
 from taut.checking.flow import Flow, drawn_sites
 from taut.checking.parameters import nearby
 from taut.checking.problem import Problem
 from taut.checking.reading import Reading, plural
-from taut.checking.running import Call, Given, is_delta, log_prob, run
+from taut.checking.running import Call, Given, Run, is_delta, run, unscaled_log_prob
+from taut.checking.supports import REALS
+from taut.guides.pieces.jacobian import log_abs_dets
+from taut.guides.pieces.point import states_density
 
 DRAWS = 6
 
 # A full Jacobian of this many rows takes 8 MB.
 MOST_NUMBERS = 1000
+
+# Up to so many numbers a map is tested for folds, on so many draws.
+MOST_FOLDED, FOLD_DRAWS = 64, 64
 
 # Below this ratio of singular values, single precision cannot tell a rank that is lost.
 RANK = 2e-6
@@ -95,6 +103,8 @@ def variable_problems(
     log_det = found["log_det"]
     if not np.isfinite(log_det).any():
         return VariableFindings((*left, _singular(guide, change)), corrects=False)
+    if made <= MOST_FOLDED and _folds(call, guide, change, smooth, key):
+        return VariableFindings((*left, _folded(guide, change)), corrects=False)
     sound = np.isfinite(log_det)
     allowed = ROUNDING * made * (1.0 + np.abs(log_det[sound]).max())
     needed = -log_det[sound]
@@ -103,8 +113,9 @@ def variable_problems(
         return VariableFindings(tuple(left), corrects)
     if np.abs(given[sound] - needed).max() <= allowed:
         return VariableFindings(tuple(left), corrects=False)
-    if np.all(given == 0):
-        return VariableFindings((*left, _missing(change, needed)), corrects=False)
+    added = found["added"][sound]
+    if np.abs(given[sound] + added - needed).max() <= allowed:
+        return VariableFindings((*left, _added(change, added)), corrects=False)
     return VariableFindings((*left, _wrong(change, given[sound], needed)), corrects=False)
 
 
@@ -119,6 +130,21 @@ def _determinants(
         parts = [jnp.ravel(result.trace[n]["value"]) for n in change.computed]
         return jnp.concatenate(parts), result
 
+    def added(params: dict, key: Any, fixed: dict, moving: dict, result: Run) -> Any:
+        """What the objectives add: the determinants of what has no density of its own."""
+
+        def fn(values: dict) -> dict:
+            trace = values_at(params, key, fixed, values)[1].trace
+            return {n: trace[n]["value"] for n in change.computed}
+
+        known = [n for n in change.computed if states_density(result.trace[n].get("fn"))]
+        try:
+            blocks = log_abs_dets(fn, moving, known)
+        except InputError:  # the full determinant says so too
+            return jnp.zeros(())
+        ours = (block for block in blocks if not set(block.made) & set(known))
+        return -sum((jnp.sum(block.log_det) for block in ours), jnp.zeros(()))
+
     def at(params: dict, key: Any) -> dict:
         first = run(call, key, params).trace
         values = {n: first[n]["value"] for n in drawn}
@@ -130,8 +156,9 @@ def _determinants(
         deltas = [result.trace[n] for n in change.computed if is_delta(result.trace[n])]
         return {
             "jacobian": jacobian,
-            "given": sum((log_prob(m) for m in deltas), jnp.zeros(())),
-            "factors": sum((log_prob(m) for m in result.factors().values()), jnp.zeros(())),
+            "given": _total(deltas),
+            "factors": _total(result.factors().values()),
+            "added": added(params, key, fixed, moving, result),
         }
 
     keys = jax.random.split(key, DRAWS)
@@ -141,6 +168,41 @@ def _determinants(
     found = {n: np.asarray(v, float) for n, v in mapped(stacked, keys).items()}
     jacobians = found.pop("jacobian")
     return {**found, "log_det": np.array([_log_det(j) for j in jacobians])}
+
+
+def _folds(call: Call, guide: Reading, change: Change, smooth: list[str], key: Any) -> bool:
+    """Whether the determinant has both signs, among draws and points twice as far out."""
+    params = {n: p.value for n, p in guide.parameters.items()}
+    drawn = drawn_sites(guide)
+
+    def draw(key: Any) -> dict:
+        trace = run(call, key, params).trace
+        return {n: trace[n]["value"] for n in drawn}
+
+    def sign(key: Any, values: dict) -> Any:
+        moving = {n: jnp.asarray(values[n]) for n in smooth}
+        flat, unravel = ravel_pytree(moving)
+
+        def made(flat: Any) -> Any:
+            trace = run(call, key, params, Given({**values, **unravel(flat)}, {})).trace
+            return jnp.concatenate([jnp.ravel(trace[n]["value"]) for n in change.computed])
+
+        return jnp.linalg.slogdet(jax.jacfwd(made)(flat))[0]
+
+    def signs(keys: Any) -> Any:
+        draws = jax.vmap(draw)(keys)
+        far = {
+            n: 2.0 * v - v.mean(axis=0) if n in smooth and guide.sites[n].support in REALS else v
+            for n, v in draws.items()
+        }
+        return [jax.lax.map(lambda row: sign(*row), (keys, d)) for d in (draws, far)]
+
+    found = np.concatenate(jax.jit(signs)(jax.random.split(key, FOLD_DRAWS)))
+    return bool((found > 0).any() and (found < 0).any())
+
+
+def _total(messages: Iterable[dict]) -> Any:
+    return sum((unscaled_log_prob(message) for message in messages), jnp.zeros(()))
 
 
 def _log_det(jacobian: np.ndarray) -> float:
@@ -160,9 +222,11 @@ def _left_over(guide: Reading, model: Reading, flow: Flow, change: Change) -> li
     problems = []
     latents = model.latents()
     for name, site in guide.latents().items():
-        if site.computed or name in latents or name in model.sites or name in change.sources:
+        if site.computed or name in latents or name in model.sites:
             continue
-        if name not in flow.used() or _leads_to(name, change.sources, flow):
+        if name in change.sources and not site.discrete:
+            continue
+        if name not in flow.used():
             continue
         marked = " and is not marked as auxiliary" if not site.auxiliary else ""
         mixture = "taut.guides.mixture" if site.discrete else "one distribution"
@@ -179,10 +243,6 @@ def _left_over(guide: Reading, model: Reading, flow: Flow, change: Change) -> li
             )
         )
     return problems
-
-
-def _leads_to(name: str, targets: tuple[str, ...], flow: Flow) -> bool:
-    return any(name in flow.laws.get(target, frozenset()) for target in targets)
 
 
 def _what(guide: Reading, change: Change) -> tuple[str, str]:
@@ -234,19 +294,33 @@ def _singular(guide: Reading, change: Change) -> Problem:
     )
 
 
-def _missing(change: Change, needed: np.ndarray) -> Problem:
+def _folded(guide: Reading, change: Change) -> Problem:
+    names, what = _what(guide, change)
+    return Problem(
+        "error",
+        "density",
+        names,
+        f"{what} by a map whose determinant changes sign, so it cannot be inverted: different "
+        "draws give the same value, whose density is the sum over all of them",
+        "a map that takes every draw to a value of its own",
+        "Take a map that is one to one where the auxiliaries are drawn, such as jnp.exp(u) in "
+        "place of u**2",
+    )
+
+
+def _added(change: Change, added: np.ndarray) -> Problem:
     names = first_few(change.computed)
-    low, high = needed.min(), needed.max()
+    low, high = added.min(), added.max()
     amount = f"{low:.3g}" if high - low < 1e-3 else f"between {low:.3g} and {high:.3g} at draws"
     return Problem(
-        "warning",
+        "note",
         "jacobian",
         names,
-        f"{names} computed from {first_few(change.sources)} without log_density; the map is not "
-        f"volume preserving, and log q lacks -log|det J| ({amount})",
+        f"{names} computed from {first_few(change.sources)} without log_density, by a map that is "
+        f"not volume preserving; Taut adds -log|det J| ({amount}) to log q, which NumPyro leaves "
+        "out",
         "log q of the computed values",
-        "Write taut.guides.transformed(base, fn), which computes it, or dist.Delta(value, "
-        "log_density=...)",
+        "Nothing is to be done; dist.Delta(value, log_density=...) says the same to both",
     )
 
 

@@ -12,7 +12,7 @@ from taut.diagnostics.psis import Weights, importance_weights
 from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, Chains, ShortHmc
 from taut.diagnostics.trust import draws_from, far_off, weights_worth
 from taut.diagnostics.walk import FULL, THIN, Schedule, groups_of, shares_of
-from taut.guides.guide import LatentGuide
+from taut.guides.guide import Guide
 from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.allowance import allowed_gradients
 from taut.loop.monitor import Monitor, OutOfTime
@@ -82,10 +82,9 @@ def run_checks(
         reason: what to say if the checks are not wanted.
     """
     guide = outcome.guide
-    noise = _noise(guide, rng)
-    z = guide.transform(noise)
+    z, log_q = _draw(guide, rng)
     log_p, _ = monitor(z)
-    weighed = Draws(z, log_p, guide.log_prob(z))
+    weighed = Draws(z, log_p, log_q)
     if not np.isfinite(log_p).any():
         return Checks(None, None, None, reason, z, log_p, "guide", len(z), complete=False)
     weights = importance_weights(weighed.log_ratios)
@@ -98,13 +97,15 @@ def run_checks(
     return _choose(weighed, weights, chains, "", rng)
 
 
-def _noise(guide: LatentGuide, rng: np.random.Generator) -> np.ndarray:
-    """Return noise for the weighed draws; components of a mixture get exact shares of them."""
+def _draw(guide: Guide, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return draws to weigh; components of a mixture get exact shares of them."""
+    if not isinstance(guide, MixtureNormal):
+        return guide.draw(WEIGHED_DRAWS, rng)
     noise = rng.standard_normal((WEIGHED_DRAWS, guide.noise_dim))
-    if isinstance(guide, MixtureNormal):
-        ranks = rng.permutation(WEIGHED_DRAWS)
-        noise[:, -1] = scipy.special.ndtri((ranks + 0.5) / WEIGHED_DRAWS)
-    return noise
+    ranks = rng.permutation(WEIGHED_DRAWS)
+    noise[:, -1] = scipy.special.ndtri((ranks + 0.5) / WEIGHED_DRAWS)
+    z = guide.transform(noise)
+    return z, guide.log_prob(z)
 
 
 TOO_EXPENSIVE = (

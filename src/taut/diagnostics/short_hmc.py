@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from taut.diagnostics.walk import FULL, Round, Schedule, Walk, groups_of
-from taut.guides.guide import LatentGuide
+from taut.guides.guide import Guide
 from taut.objectives.matched_elbo import Batch
 
 REFERENCE = "Wang and others (2023), Targeted accuracy diagnostics, arXiv 2302.12419"
@@ -83,7 +83,7 @@ class ShortHmc:
     def __init__(
         self,
         batch: Batch,
-        guide: LatentGuide,
+        guide: Guide,
         start: np.ndarray,
         schedule: Schedule,
         rng: np.random.Generator,
@@ -190,7 +190,7 @@ class ShortHmc:
 
 
 def continue_chains(
-    batch: Batch, guide: LatentGuide, states: np.ndarray, wanted: int, rng: np.random.Generator
+    batch: Batch, guide: Guide, states: np.ndarray, wanted: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Return at least `wanted` further states (n, dim) of chains that have settled.
 
@@ -222,7 +222,7 @@ class _Moments:
         """Return the largest shift in sds, the largest factor on a sd, and a shift's error."""
         moved = (np.abs(self.mean - before.mean) / self.sd).max()
         change = np.maximum(self.sd / before.sd, before.sd / np.maximum(self.sd, 1e-300)).max()
-        return moved, change, np.sqrt(1.0 / self.effective + 1.0 / before.effective)
+        return moved, change, np.sqrt(1.0 / max(self.effective, 1e-300) + 1.0 / before.effective)
 
 
 def _flat(states: np.ndarray) -> np.ndarray:

@@ -79,6 +79,7 @@ def judge(
     tails: dict[str, float],
     skipped: str = "",
     complete: bool = True,
+    about_guide: Sequence[Finding] = (),
 ) -> Trust:
     """Weigh all checks.
 
@@ -91,8 +92,9 @@ def judge(
         tails: kurtosis of each scalar whose tail is heavy.
         skipped: why checks were skipped, one sentence.
         complete: False if checks were switched off or stopped; such a fit is never believed.
+        about_guide: what was found about a guide before it was fitted.
     """
-    findings = [_optimiser(verdict)]
+    findings = [_optimiser(verdict), *about_guide]
     if weights is not None:
         findings.append(_weights(weights, chains))
     if chains is not None:
@@ -237,6 +239,9 @@ def _settled(chains: Chains) -> Finding:
 
 def _modes(solutions: Solutions, coordinates: Sequence[str]) -> Finding:
     found = len(solutions.elbos)
+    if solutions.starts == 1:
+        text = "The guide was fitted from one start, the first values of its parameters."
+        return Finding("solutions", 1.0, np.nan, "note", text)
     if found == 1:
         text = f"All of the {solutions.starts} starts that count led to one solution."
         return Finding("solutions", 1.0, np.nan, "good", text)
@@ -282,8 +287,9 @@ def _heavy(tails: dict[str, float]) -> Finding:
 
 def _caveat(solutions: Solutions) -> Finding:
     found = len(solutions.elbos)
+    starts = "1 start" if solutions.starts == 1 else f"{solutions.starts} starts"
     text = (
-        f"Checked from {solutions.starts} starts; solutions found: {found}. No check here can rule "
+        f"Checked from {starts}; solutions found: {found}. No check here can rule "
         "out a mode that none of the starts reached."
     )
     return Finding("unseen modes", float(solutions.starts), np.nan, "note", text)

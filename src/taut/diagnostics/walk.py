@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from taut.guides.full_rank import FullRankNormal
-from taut.guides.guide import LatentGuide
+from taut.guides.guide import Guide
 from taut.guides.mixture_normal import MixtureNormal
 from taut.guides.triangular import TriangularFlow
 from taut.objectives.matched_elbo import Batch
@@ -102,7 +102,7 @@ class Walk:
         self,
         batch: Batch,
         start: np.ndarray,
-        guide: LatentGuide,
+        guide: Guide,
         schedule: Schedule,
         rng: np.random.Generator,
     ):
@@ -239,19 +239,19 @@ def _factor(states: np.ndarray) -> np.ndarray:
         return states.std(axis=0)
 
 
-def groups_of(guide: LatentGuide, z: np.ndarray) -> np.ndarray:
+def groups_of(guide: Guide, z: np.ndarray) -> np.ndarray:
     """Return the component of a mixture that each of `z` (n, dim) belongs to; zeros otherwise."""
     if isinstance(guide, MixtureNormal):
         return guide.log_parts(z).argmax(axis=1)
     return np.zeros(len(z), int)
 
 
-def shares_of(guide: LatentGuide) -> np.ndarray:
+def shares_of(guide: Guide) -> np.ndarray:
     """Return the share of each group of `groups_of`."""
     return guide.weights if isinstance(guide, MixtureNormal) else np.ones(1)
 
 
-def _whitening(guide: LatentGuide, groups: np.ndarray) -> "_Root":
+def _whitening(guide: Guide, groups: np.ndarray) -> "_Root":
     """Return the square root of the guide's covariance, by group of chains for a mixture."""
     if isinstance(guide, TriangularFlow):
         return _Root(np.ones(guide.dim))

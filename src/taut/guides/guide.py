@@ -11,12 +11,8 @@ from jaxtyping import Float
 LOG_2PI = math.log(2.0 * math.pi)
 
 
-class LatentGuide(abc.ABC):
-    """A normalised distribution on R^dim made from standard normal noise.
-
-    The array leaves are the variational parameters. Methods take leading batch axes, run in NumPy
-    on NumPy arrays and in JAX on JAX arrays, and return the floating type they were given.
-    """
+class Guide(abc.ABC):
+    """A normalised distribution on R^dim that can be drawn from."""
 
     name: str
 
@@ -25,18 +21,19 @@ class LatentGuide(abc.ABC):
     def dim(self) -> int:
         """Number of latent coordinates."""
 
-    @property
     @abc.abstractmethod
-    def noise_dim(self) -> int:
-        """How many standard normal numbers make one draw."""
-
-    @abc.abstractmethod
-    def transform(self, noise: Float[Any, "*draws noise_dim"]) -> Float[Any, "*draws dim"]:
-        """Return draws made of standard normal noise."""
+    def draw(
+        self, count: int, rng: np.random.Generator
+    ) -> tuple[Float[np.ndarray, "count dim"], Float[np.ndarray, " count"]]:
+        """Return draws and their log densities."""
 
     @abc.abstractmethod
     def log_prob(self, z: Float[Any, "*draws dim"]) -> Float[Any, "*draws"]:
-        """Return the normalised log density at latent vectors."""
+        """Return the normalised log density at latent vectors.
+
+        Raises:
+            InputError: the guide knows the densities of its own draws only.
+        """
 
     @abc.abstractmethod
     def mean(self) -> Float[Any, " dim"]:
@@ -53,6 +50,30 @@ class LatentGuide(abc.ABC):
         """
         mean, sd = np.asarray(self.mean()), np.asarray(self.sd())
         return lambda z: (z - mean) / sd
+
+
+class LatentGuide(Guide):
+    """A distribution made from standard normal noise.
+
+    The array leaves are the variational parameters. Methods take leading batch axes, run in NumPy
+    on NumPy arrays and in JAX on JAX arrays, and return the floating type they were given.
+    """
+
+    @property
+    @abc.abstractmethod
+    def noise_dim(self) -> int:
+        """How many standard normal numbers make one draw."""
+
+    @abc.abstractmethod
+    def transform(self, noise: Float[Any, "*draws noise_dim"]) -> Float[Any, "*draws dim"]:
+        """Return draws made of standard normal noise."""
+
+    def draw(
+        self, count: int, rng: np.random.Generator
+    ) -> tuple[Float[np.ndarray, "count dim"], Float[np.ndarray, " count"]]:
+        """Return draws and their log densities."""
+        z = self.transform(rng.standard_normal((count, self.noise_dim)))
+        return z, self.log_prob(z)
 
 
 class GaussianGuide(LatentGuide):

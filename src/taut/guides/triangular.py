@@ -189,6 +189,16 @@ class TriangularFlow(LatentGuide):
                 shift = shift + bent[:, None] * self.bend[row]
         return match_dtype(xp.stack(columns, axis=1).reshape(z.shape), z)
 
+    def draw(
+        self, count: int, rng: np.random.Generator
+    ) -> tuple[Float[np.ndarray, "count dim"], Float[np.ndarray, " count"]]:
+        """Return draws and their log densities, which need no inverse."""
+        noise = rng.standard_normal((count, self.dim))
+        layers = self.layers(noise)
+        squares = (noise**2).sum(axis=1)
+        log_q = -0.5 * squares - 0.5 * self.dim * LOG_2PI - self.log_det_of(layers)
+        return self.place(layers), log_q
+
     def log_prob(self, z: Float[Any, "*draws dim"]) -> Float[Any, "*draws"]:
         """Return the normalised log density at latent vectors."""
         noise = self.inverse(z)

@@ -7,6 +7,8 @@ import numpy as np
 import numpyro
 
 from taut._core.errors import InputError, first_few
+from taut.checking.arguments import argument_faults
+from taut.checking.running import Call
 from taut.infer.params import ParamSite
 from taut.infer.svi_program import Problem, SVIState
 from taut.infer.traces import draw_pair, is_latent, mixture_of
@@ -34,7 +36,9 @@ def blame(
     """
     with numpyro.validation_enabled(False):
         params = problem.params(sites, state, args, kwargs)
-        sentences = _bad_sites(problem, state, params, args, kwargs)
+        call = Call(problem.guide, args, {**kwargs, **problem.static})
+        sentences = argument_faults(call, params)
+        sentences = sentences or _bad_sites(problem, state, params, args, kwargs)
     if sentences:
         return f"{first_few(sentences, 2)}; params there: {_shown(params)}"
     with numpyro.validation_enabled(False):

@@ -11,7 +11,7 @@ from numpyro import handlers
 from taut._core.dependence import dependence
 from taut.infer.elbo import AverageELBO, Particle
 from taut.infer.trace_elbo import assemble, difference, guide_log_probs, log_probs
-from taut.infer.traces import draw_pair, run_guide, run_model
+from taut.infer.traces import draw_pair
 from taut.targets.site_log_prob import site_log_prob
 
 
@@ -50,9 +50,7 @@ class TraceGraph_ELBO(AverageELBO):
 
         def terms(values: dict[str, Any]) -> dict[str, Any]:
             fixed = handlers.substitute(guide, data=values)
-            model_key, guide_key = jax.random.split(key)
-            drawn = run_guide(fixed, guide_key, params, args, kwargs)
-            replayed = run_model(model, model_key, drawn, params, args, kwargs)
+            replayed, drawn, _ = draw_pair(key, params, model, fixed, args, kwargs)
             return {**_named("guide ", drawn), **_named("model ", replayed)}
 
         upstream = _upstream(terms, {name: guide_trace[name]["value"] for name in score})

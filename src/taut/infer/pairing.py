@@ -10,23 +10,19 @@ from numpyro.distributions import Delta
 from taut._core.errors import InputError, did_you_mean, first_few
 
 
-def check_pair(model_trace: dict, guide_trace: dict, complete: bool = True) -> None:
+def check_pair(model_trace: dict, guide_trace: dict) -> None:
     """Check a model's run against the guide's draw that it was run on.
 
     Args:
         model_trace: the sites that the model visited.
         guide_trace: the guide's sites.
-        complete: whether the model ran to its end.
 
     Raises:
         InputError: a latent of the model that the guide does not draw, a shape on which they
             disagree, or a distribution that cannot be a guide's.
-
-    Warns:
-        UserWarning: the guide draws a site that the model lacks and that is not auxiliary.
     """
     model, guide = _latents(model_trace), _latents(guide_trace)
-    extra = [n for n, s in guide.items() if n not in model_trace and not _auxiliary(s)]
+    extra = _extra(model_trace, guide_trace)
     problems = [_missing(name, extra) for name in model if name not in guide_trace]
     problems += [
         problem
@@ -36,7 +32,16 @@ def check_pair(model_trace: dict, guide_trace: dict, complete: bool = True) -> N
     ]
     if problems:
         raise InputError(problems)
-    if extra and complete:
+
+
+def warn_of_extra(model_trace: dict, guide_trace: dict) -> None:
+    """Warn of sites that the guide draws, the model lacks, and nothing is made from.
+
+    Warns:
+        UserWarning: names them.
+    """
+    extra = _extra(model_trace, guide_trace)
+    if extra:
         warnings.warn(
             f"the guide draws sites that the model lacks: {first_few(extra)}. If they are on "
             "purpose, mark them with infer={'is_auxiliary': True}",
@@ -46,6 +51,11 @@ def check_pair(model_trace: dict, guide_trace: dict, complete: bool = True) -> N
 
 def _latents(trace: dict) -> dict[str, dict]:
     return {n: s for n, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
+
+
+def _extra(model_trace: dict, guide_trace: dict) -> list[str]:
+    drawn = _latents(guide_trace).items()
+    return [n for n, s in drawn if n not in model_trace and not _auxiliary(s)]
 
 
 def _auxiliary(site: dict) -> bool:

@@ -248,6 +248,7 @@ class SVI:
                 stable=stable,
                 forward=forward,
                 halt=stop == "auto",
+                unbounded=program.unbounded(leaves),
                 line=line,
             )
         params = program.params(leaves, done.state)
@@ -273,7 +274,7 @@ class SVI:
         return self._sites
 
     def _read_sites(self, args: tuple, kwargs: dict, init_params: dict | None) -> None:
-        sites, shapes = _read_params(self._problem, args, kwargs)
+        sites, shapes, _ = _read_params(self._problem, args, kwargs)
         problems = initial_params(init_params, shapes)
         if problems:
             raise InputError(problems)
@@ -330,13 +331,14 @@ def _read_program(
     def read(args: tuple, kwargs: dict, _: list[Any]) -> Any:
         return _read_params(problem, args, kwargs)
 
-    (sites, shapes), arguments, held = run_abstractly(problem.model, arguments, watch, read)
-    return SVIProgram(problem, arguments, sites, shapes, watch), arguments, held
+    found, arguments, held = run_abstractly(problem.model, arguments, watch, read)
+    sites, shapes, factors = found
+    return SVIProgram(problem, arguments, sites, shapes, factors, watch), arguments, held
 
 
 def _read_params(
     problem: Problem, args: tuple, kwargs: dict
-) -> tuple[tuple[ParamSite, ...], dict[str, Any]]:
+) -> tuple[tuple[ParamSite, ...], dict[str, Any], bool]:
     found: list[Any] = []
 
     def read(one: Any) -> None:

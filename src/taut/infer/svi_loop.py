@@ -27,8 +27,13 @@ _ENDS = {
     "steps": "not settled",
     "interrupted": "interrupted",
     "non-finite": "not finite",
+    "unbounded": "without a bound",
 }
 CHECK_EVERY = 500
+
+FALL_EVERY, FALLEN, AVERAGED = 250, 100.0, 50
+"""A loss without a bound is looked at every 250 steps; one that has fallen by 100 nats, in averages
+of 50 steps, goes on falling."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +60,7 @@ def run_steps(
     stable: bool,
     forward: bool,
     halt: bool,
+    unbounded: str = "",
     line: Progress,
 ) -> Run:
     """Make steps until they are done, fail, are interrupted, or have settled.
@@ -67,6 +73,7 @@ def run_steps(
         stable: pass over steps that are not finite, instead of stopping there.
         forward: differentiate forwards.
         halt: stop when loss and parameters have settled.
+        unbounded: why the loss has no lower bound, if it has none.
         line: where to show progress.
     """
     record = Record(program.problem.optim.get_params(state.optim_state))
@@ -79,6 +86,8 @@ def run_steps(
             left = num_steps - record.steps
             if halt:
                 left = min(left, CHECK_EVERY - record.steps % CHECK_EVERY)
+            if unbounded:
+                left = min(left, FALL_EVERY - record.steps % FALL_EVERY)
             count = min(left, pace.count)
             pace.start()
             made, tried, going, outside, losses, kept = program.steps(
@@ -91,6 +100,9 @@ def run_steps(
             line.update(f"step {record.steps:,} of {num_steps:,}", loss=_mean(losses[:tried]))
             if not going:
                 verdict = _failed(program, leaves, state, record)
+            elif unbounded and record.steps % FALL_EVERY == 0 and _fell(record.losses):
+                why = f"stopped after {record.steps:,} steps, as the loss falls without bound"
+                verdict = Verdict(False, "unbounded", f"{why}: {unbounded}")
             elif record.steps >= num_steps:
                 verdict = _ended(record)
             elif halt and record.steps % CHECK_EVERY == 0:
@@ -126,6 +138,10 @@ class _Pace:
         if self._warm:
             self.count = int(np.clip(SECONDS / seconds, 1, CHUNK))
         self._warm = True
+
+
+def _fell(losses: np.ndarray) -> bool:
+    return bool(losses[:AVERAGED].mean() - losses[-AVERAGED:].mean() > FALLEN)
 
 
 def _ended(record: Record) -> Verdict:

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from numpyro import handlers
 
 from taut._core.fingerprint import Watch
+from taut.checking.normalisation import stray_factors
+from taut.checking.running import Call, is_factor
 from taut.infer.params import (
     Opaque,
     ParamSite,
@@ -104,8 +106,11 @@ class Problem(NamedTuple):
 
     def read_params(
         self, one: Any, args: tuple, kwargs: dict
-    ) -> tuple[tuple[ParamSite, ...], dict[str, Any]]:
-        """Describe the parameters, and give their shapes; `one` is the number 1, traced."""
+    ) -> tuple[tuple[ParamSite, ...], dict[str, Any], bool]:
+        """Describe the parameters, give their shapes, and say whether the guide has factors.
+
+        `one` is the number 1, traced.
+        """
         opaque = self._replace(model=Opaque(self.model, one), guide=Opaque(self.guide, one))
         model_key, guide_key = jax.random.split(jax.random.key(0))
         traces = opaque.initial_traces(model_key, guide_key, {}, args, kwargs)
@@ -118,7 +123,7 @@ class Problem(NamedTuple):
                         lambda v: jax.ShapeDtypeStruct(jnp.shape(v), jnp.result_type(v)),
                         site["value"],
                     )
-        return tuple(sites.values()), shapes
+        return tuple(sites.values()), shapes, any(is_factor(s) for s in traces[1].values())
 
     def params(
         self, sites: tuple[ParamSite, ...], state: SVIState, args: tuple, kwargs: dict
@@ -178,6 +183,7 @@ class SVIProgram:
         arguments: only their structure and static values are kept.
         sites: the parameters.
         shapes: the shape of each parameter.
+        factors: whether the guide has factors.
         watch: notices changes in what model and guide read.
     """
 
@@ -187,14 +193,25 @@ class SVIProgram:
         arguments: Arguments,
         sites: tuple[ParamSite, ...],
         shapes: dict[str, Any],
+        factors: bool,
         watch: Watch,
     ):
         self.problem = problem
         self.sites = sites
         self.shapes = shapes
+        self.factors = factors
         self.watch = watch
         self.rebuild = arguments.without_data().rebuild
         self._compiled: dict[Any, Callable] = {}
+
+    def unbounded(self, leaves: tuple) -> str:
+        """Say why the loss has no lower bound, if a factor of the guide leaves it without one."""
+        if not self.factors:
+            return ""
+        args, kwargs = self.rebuild(leaves)
+        kwargs = {**kwargs, **self.problem.static}
+        guide, model = (Call(f, args, kwargs) for f in (self.problem.guide, self.problem.model))
+        return stray_factors(guide, model)
 
     def start(self, leaves: tuple, key: Any, init_params: dict | None) -> SVIState:
         """Return the state before the first step."""
@@ -327,6 +344,6 @@ class SVIProgram:
 
 
 def _first_sample(site: dict) -> dict:
-    if site["type"] != "sample" or jnp.size(site["value"]) == 0:
+    if site["type"] not in ("sample", "deterministic") or jnp.size(site["value"]) == 0:
         return site
     return {**site, "value": site["value"][0]}

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from numpyro import handlers
 
 from taut._core.errors import InputError
+from taut.infer.computed_sites import with_jacobians
 from taut.infer.elbo import AverageELBO, Particle
 from taut.infer.score import scores
 from taut.infer.traces import (
@@ -114,11 +115,19 @@ def _many_samples(
     }
     params = {**params, **mutable_values(guide_trace)}
 
+    seen: dict[str, dict] = {}
+
     def one(sample_key: Any, latents: dict[str, Any]) -> dict[str, Any]:
         fixed = handlers.substitute(model, data={**params, **latents, **plates})
         seeded = handlers.seed(fixed, rng_seed=sample_key)
-        return log_probs(handlers.trace(seeded).get_trace(*args, **kwargs))
+        seen.update(handlers.trace(seeded).get_trace(*args, **kwargs))
+        return log_probs(seen)
 
     count = jnp.shape(next(iter(drawn.values()))["value"])[0]
     each = jax.vmap(one)(jax.random.split(model_key, count), values)
+
+    def again(fixed: dict[str, Any]) -> dict:
+        return run_guide(guide, guide_key, {**params, **fixed}, args, kwargs)
+
+    guide_trace = with_jacobians(guide_trace, seen, again)
     return {name: jnp.sum(value) for name, value in each.items()}, guide_trace

@@ -21,7 +21,8 @@ from numpyro.distributions import MixtureGeneral, MixtureSameFamily
 from numpyro.distributions.distribution import ExpandedDistribution, Independent
 from numpyro.primitives import Messenger
 
-from taut.infer.pairing import check_pair
+from taut.infer.computed_sites import as_draws, with_jacobians
+from taut.infer.pairing import check_pair, warn_of_extra
 from taut.targets.abstract_run import improper_value
 
 PATHWISE, MIXTURE, SCORE = "pathwise", "mixture", "score"
@@ -78,6 +79,7 @@ def run_model(
     Raises:
         InputError: a latent of the model that the guide does not draw, or of another shape.
     """
+    guide_trace = as_draws(guide_trace)
     replayed = handlers.replay(handlers.seed(model, rng_seed=key), trace=OrderedDict(guide_trace))
 
     def forgotten(site: dict) -> Any:
@@ -91,7 +93,7 @@ def run_model(
         trace = recorder.get_trace(*args, **kwargs)
     except Exception:
         # A wrong shape from the guide may have broken the model further on: say that instead.
-        check_pair(recorder.trace, guide_trace, complete=False)
+        check_pair(recorder.trace, guide_trace)
         raise
     check_pair(trace, guide_trace)
     return trace
@@ -103,13 +105,24 @@ def draw_pair(
     """Draw from a guide and run the model on it.
 
     Returns:
-        The model's trace, the guide's, and the new values of mutable sites.
+        The model's trace, the guide's with the Jacobians of what it computes, and the new values of
+        mutable sites.
+
+    Raises:
+        InputError: the guide does not draw what the model has, or computes sites that have no
+            density.
     """
     model_key, guide_key = jax.random.split(key)
     guide_trace = run_guide(guide, guide_key, params, args, kwargs)
     mutable = mutable_values(guide_trace)
     params = {**params, **mutable}
     model_trace = run_model(model, model_key, guide_trace, params, args, kwargs)
+
+    def again(values: dict) -> dict:
+        return run_guide(guide, guide_key, {**params, **values}, args, kwargs)
+
+    guide_trace = with_jacobians(guide_trace, model_trace, again)
+    warn_of_extra(model_trace, guide_trace)
     return model_trace, guide_trace, {**mutable, **mutable_values(model_trace)}
 
 

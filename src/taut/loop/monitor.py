@@ -46,3 +46,11 @@ class Monitor:
         self.progress.update(
             stage, elbo=-evaluation.loss, expected_gap=self.gap, gradients=self.gradients
         )
+
+    def note(self, gradients: int, loss: float, stage: str, draws: int) -> None:
+        """Note steps whose gradients were not taken by way of the monitor, if there is time."""
+        if self.deadline is not None and time.perf_counter() > self.deadline:
+            raise OutOfTime
+        self.gradients += gradients
+        self.trace.add(self.gradients, loss, stage, draws, float("nan"))
+        self.progress.update(stage, elbo=-loss, gradients=self.gradients)

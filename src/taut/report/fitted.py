@@ -17,6 +17,7 @@ _GUIDES = {
     "low-rank": "low-rank Gaussian",
     "mixture": "mixture of Gaussians",
     "flow": "triangular flow",
+    "program": "guide of your own",
 }
 
 

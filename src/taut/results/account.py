@@ -4,7 +4,7 @@ import abc
 from collections.abc import Mapping
 
 from taut.diagnostics.finding import Finding
-from taut.guides.guide import LatentGuide
+from taut.guides.guide import Guide
 from taut.loop.trace import Trace
 from taut.loop.verdict import Verdict
 from taut.results.record import Record
@@ -39,7 +39,7 @@ class Account(abc.ABC):
         return self._record.notes
 
     @property
-    def guide(self) -> LatentGuide:
+    def guide(self) -> Guide:
         """The fitted guide, a distribution on the latent space."""
         return self._record.guide
 

@@ -12,7 +12,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from jax.tree_util import keystr
 
 from taut._core.errors import InputError
 from taut._core.whole_file import write_whole
@@ -22,6 +24,7 @@ from taut.guides.full_rank import FullRankNormal
 from taut.guides.low_rank import LowRankNormal
 from taut.guides.mean_field import MeanFieldNormal
 from taut.guides.mixture_normal import MixtureNormal
+from taut.guides.program import ProgramGuide
 from taut.guides.triangular import TriangularFlow
 from taut.loop.trace import Trace
 from taut.loop.verdict import Verdict
@@ -42,7 +45,7 @@ def save(record: Record, path: str | os.PathLike) -> None:
     """Write a fit to a file, replacing it as a whole."""
     arrays: dict[str, np.ndarray] = {}
     document: dict[str, Any] = {"format": FORMAT}
-    _put(arrays, "guide", _fields(record.guide))
+    _put(arrays, "guide", _guide_arrays(record.guide))
     document["guide"] = record.guide.name
     document["sites"] = [dataclasses.asdict(site) for site in record.sites]
     document["deterministics"] = list(record.deterministics)
@@ -97,7 +100,7 @@ def read(path: str | os.PathLike) -> Record:
     weighed = _get(arrays, "weighed")
     observed = _get(arrays, _OBSERVED)
     return Record(
-        guide=GUIDES[document["guide"]](**_get(arrays, "guide")),
+        guide=_guide(document["guide"], _get(arrays, "guide")),
         sites=tuple(_site(site) for site in document["sites"]),
         deterministics=tuple(document["deterministics"]),
         pool=Pool(named, **_get(arrays, "pool"), source=pool["source"], chains=pool["chains"]),
@@ -115,6 +118,22 @@ def read(path: str | os.PathLike) -> Record:
         versions=document["versions"],
         observed={name: observed[str(i)] for i, name in enumerate(document["observed"])},
     )
+
+
+def _guide_arrays(guide: Any) -> dict[str, Any]:
+    if not isinstance(guide, ProgramGuide):
+        return _fields(guide)
+    leaves = jax.tree_util.tree_flatten_with_path(dict(guide.params))[0]
+    params = {f"{path[0].key}{keystr(path[1:])}": leaf for path, leaf in leaves}
+    return {"loc": guide.loc, "scale": guide.scale, **{f"params/{n}": v for n, v in params.items()}}
+
+
+def _guide(name: str, arrays: dict[str, np.ndarray]) -> Any:
+    if name != ProgramGuide.name:
+        return GUIDES[name](**arrays)
+    # Parameters that were trees come back flat, under the paths of their leaves.
+    params = {n.removeprefix("params/"): v for n, v in arrays.items() if n.startswith("params/")}
+    return ProgramGuide(params, arrays["loc"], arrays["scale"])
 
 
 def _site(fields: dict[str, Any]) -> Site:

@@ -102,8 +102,8 @@ class Fit(Account):
             raise InputError(f"n must be at least 1; got {n}")
         rng = np.random.default_rng([self.seed, seed])
         if not corrected:
-            noise = rng.standard_normal((n, self.guide.noise_dim))
-            return self._ordered(self._constrain(self.guide.transform(noise), "corrected=False"))
+            z, _ = self.guide.draw(n, rng)
+            return self._ordered(self._constrain(z, "corrected=False"))
         pool = self._record.pool
         if n <= len(pool):
             return self._ordered(pool.take(n, rng))
@@ -120,9 +120,10 @@ class Fit(Account):
             InputError: for a fit loaded without its model.
         """
         rng = np.random.default_rng([self.seed, seed])
-        z = self.guide.transform(rng.standard_normal((n, self.guide.noise_dim)))
-        log_p, _ = self._oracle("draws()")(z)
-        return Draws(z, log_p, self.guide.log_prob(z))
+        oracle = self._oracle("draws()")
+        z, log_q = self.guide.draw(n, rng)
+        log_p, _ = oracle(z)
+        return Draws(z, log_p, log_q)
 
     def log_prob(self, sites: Mapping[str, Any]) -> float | Float[np.ndarray, " n"]:
         """Return the guide's log density at site values, in the model's own coordinates.

@@ -18,9 +18,9 @@ def more_draws(record: Record, oracle: Oracle, wanted: int, rng: np.random.Gener
             states = pool.z.reshape(-1, pool.chains, guide.dim)
             return continue_chains(oracle, guide, states, wanted, rng)
         count = wanted if pool.source == "guide" else 4 * wanted
-        z = guide.transform(rng.standard_normal((count, guide.noise_dim)))
+        z, log_q = guide.draw(count, rng)
         if pool.source == "guide":
             return z
         log_p, _ = oracle(z)
-        log_weights, _ = smooth(log_p - guide.log_prob(z))
+        log_weights, _ = smooth(log_p - log_q)
         return z[resample(log_weights, wanted, rng)]

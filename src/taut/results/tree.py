@@ -8,6 +8,7 @@ import numpy as np
 
 from taut._core.errors import InputError, did_you_mean
 from taut.diagnostics.psis import smooth
+from taut.guides.program import ProgramGuide
 from taut.predictive.calls import bound_call, model_of
 from taut.predictive.simulator import Simulator, simulator_of
 from taut.report.arviz import to_arviz
@@ -178,12 +179,19 @@ def _sample_stats(record: Record) -> dict[str, np.ndarray]:
     """Return log densities on the latent space, and what each draw counts.
 
     Draws that were corrected, by chains or by resampling, count the same; draws as they came from
-    the guide have their smoothed importance weights.
+    the guide have their smoothed importance weights. A guide that knows the density of its own
+    draws only has no log_q for corrected ones.
     """
     pool = record.pool
-    log_q = record.guide.log_prob(pool.z)
     weights = np.full(len(pool), 1.0 / len(pool))
+    stats = {"log_p": pool.log_p, "weights": weights}
+    if pool.source == "guide" and record.weighed is not None:
+        log_q = record.weighed.log_q
+    elif isinstance(record.guide, ProgramGuide) and record.guide.density is None:
+        return stats
+    else:
+        log_q = record.guide.log_prob(pool.z)
     if pool.source == "guide":
         log_weights, _ = smooth(pool.log_p - log_q)
-        weights = np.exp(log_weights)
-    return {"log_p": pool.log_p, "log_q": log_q, "weights": weights}
+        stats["weights"] = np.exp(log_weights)
+    return {**stats, "log_q": log_q}

@@ -1,30 +1,41 @@
 """The log determinant of a map's Jacobian, as cheaply as the map's structure allows.
 
-The structure is read from the traced map. A map of each number by itself costs one derivative; a
-map between named values that is triangular in some order costs a determinant for each value; any
-other costs a full Jacobian.
+The structure is read from the traced map. Named values that are made from each other in some order
+take a determinant for each value, not one for all. Where the rows of a value are mapped one by one,
+as in a plate, each row takes a determinant of its own, all from as many derivatives as one row has
+numbers; a map of each number by itself takes one derivative and no determinant. Any other map takes
+a full Jacobian.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from taut._core.dependence import called, dependence
+from taut._core.dependence import dependence
 from taut._core.errors import InputError, first_few
+from taut.guides.pieces.rows import keeps_rows
 
 Values = dict[str, Any]
 
-_ELEMENTWISE = frozenset(
-    """abs acos acosh add add_any asin asinh atan atan2 atanh cbrt copy cos cosh div
-    convert_element_type erf erf_inv erfc exp exp2 expm1 integer_pow is_finite lgamma digamma log
-    log1p logistic max min mul ne eq lt le gt ge neg nextafter pow real rsqrt select_n sign sin sinh
-    sqrt square stop_gradient sub tan tanh clamp and or not""".split()
-)
-_CALLS = frozenset({"jit", "pjit", "custom_jvp_call", "closed_call"})
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Some outputs of a map that together are made of as many numbers.
+
+    Attributes:
+        made: the names of the outputs.
+        sources: the names of the inputs they use up.
+        log_det: log|det| of each row, (rows...); the rows are the leading axes that all of these
+            share, as far as the map does not mix them.
+    """
+
+    made: tuple[str, ...]
+    sources: tuple[str, ...]
+    log_det: Any
 
 
 def log_abs_det(fn: Callable[[Values], Values], values: Values) -> Any:
@@ -41,104 +52,110 @@ def log_abs_det(fn: Callable[[Values], Values], values: Values) -> Any:
         InputError: another count of numbers comes out than goes in, or some outputs together depend
             on too few inputs for a density to exist.
     """
+    return sum((jnp.sum(block.log_det) for block in log_abs_dets(fn, values)), jnp.zeros(()))
+
+
+def log_abs_dets(
+    fn: Callable[[Values], Values], values: Values, known: Collection[str] = ()
+) -> list[Block]:
+    """log|det J| of a map between named arrays, block by block of its outputs.
+
+    Args:
+        fn: from a dict of arrays to a dict of arrays with as many numbers in all.
+        values: the point.
+        known: outputs whose density was stated. A block that holds one of them need not have one
+            for Taut to compute, so it may be made of too many or too few numbers; it is then left
+            out.
+
+    Returns:
+        All outputs, in blocks.
+
+    Raises:
+        InputError: another count of numbers comes out than goes in, or some outputs together depend
+            on too few inputs for a density to exist.
+    """
     values = {name: jnp.asarray(v) for name, v in values.items()}
     closed, shapes = jax.make_jaxpr(fn, return_shape=True)(values)
     inputs, outputs = sorted(values), sorted(shapes)
     sizes = {name: int(np.size(v)) for name, v in values.items()}
     made = {name: int(np.prod(s.shape, dtype=int)) for name, s in shapes.items()}
-    if sum(made.values()) != sum(sizes.values()):
-        raise InputError(_count_words(outputs, sum(made.values()), sum(sizes.values())))
-    depends = dict(
-        zip(
-            outputs,
-            [{inputs[i] for i in found} for found in dependence(closed, gradient=True)],
-            strict=True,
-        )
-    )
-    total = jnp.zeros(())
+    if not known and sum(made.values()) != sum(sizes.values()):
+        raise InputError(count_words(outputs, sum(made.values()), sum(sizes.values())))
+    smooth = [{inputs[i] for i in found} for found in dependence(closed, gradient=True)]
+    depends = dict(zip(outputs, smooth, strict=True))
+    blocks = []
     while depends:
-        block = _next_block(depends, made, sizes)
-        sources = sorted(set().union(*(depends[name] for name in block)))
-        total = total + _block(fn, values, block, sources, closed)
-        for name in block:
-            del depends[name]
-        depends = {name: found - set(sources) for name, found in depends.items()}
-    return total
+        names = _next_block(depends, made, sizes)
+        sources = set().union(*(depends[name] for name in names))
+        source, count = sum(sizes[n] for n in sources), sum(made[n] for n in names)
+        if source == count:
+            ordered = tuple(sorted(sources))
+            blocks.append(Block(names, ordered, _log_det(fn, values, names, ordered)))
+        elif not set(names) & set(known):
+            raise InputError(count_words(names, count, source))
+        depends = {n: found - sources for n, found in depends.items() if n not in names}
+    return blocks
 
 
-def _next_block(depends: dict[str, set], made: dict[str, int], sizes: dict[str, int]) -> list[str]:
-    """Some outputs made of exactly as many numbers: one alone if possible, otherwise all left."""
-    for name, found in depends.items():
-        source = sum(sizes[n] for n in found)
-        if source < made[name]:
-            raise InputError(_count_words([name], made[name], source))
-        if source == made[name]:
-            return [name]
+def _next_block(
+    depends: dict[str, set], made: dict[str, int], sizes: dict[str, int]
+) -> tuple[str, ...]:
+    """One output made of as many numbers as it has, or of too few; otherwise all that are left."""
     left = sorted(depends)
-    source = sum(sizes[n] for n in set().union(*depends.values()))
-    if source < sum(made[n] for n in left):
-        raise InputError(_count_words(left, sum(made[n] for n in left), source))
-    return left
+    enough = [sum(sizes[n] for n in depends[name]) > made[name] for name in left]
+    return tuple(left) if all(enough) else (left[enough.index(False)],)
 
 
-def _block(
-    fn: Callable, values: Values, block: list[str], sources: list[str], closed: ClosedJaxpr
-) -> Any:
+def _log_det(fn: Callable, values: Values, names: tuple[str, ...], sources: tuple[str, ...]) -> Any:
     moving = [values[name] for name in sources]
 
-    def part(*arrays: Any) -> list[Any]:
+    def part(arrays: list[Any]) -> list[Any]:
         made = fn({**values, **dict(zip(sources, arrays, strict=True))})
-        return [made[name] for name in block]
+        return [jnp.asarray(made[name]) for name in names]
 
-    single = len(block) == 1 and len(sources) == 1
-    if single and is_elementwise(jax.make_jaxpr(part)(*moving), jnp.shape(moving[0])):
-        ones = jnp.ones_like(moving[0])
-        _, (slope,) = jax.jvp(part, moving, [ones])
-        return jnp.sum(jnp.log(jnp.abs(slope)))
+    closed, shapes = jax.make_jaxpr(part, return_shape=True)(moving)
+    common = _common_prefix([v.shape for v in (*moving, *shapes)])
+    depth = next(d for d in range(len(common), -1, -1) if d == 0 or keeps_rows(closed, d))
+    rows = common[:depth]
 
-    def flat(vector: Any) -> Any:
-        pieces, start = [], 0
+    def flat(arrays: list[Any]) -> Any:
+        return jnp.concatenate([v.reshape((*rows, -1)) for v in arrays], axis=-1)
+
+    point = flat(moving)
+    numbers = point.shape[-1]
+
+    def moved(direction: Any) -> Any:
+        """The derivative of every row in one direction of its own numbers."""
+        tangent, start = [], 0
         for array in moving:
-            pieces.append(vector[start : start + array.size].reshape(array.shape))
-            start += array.size
-        return jnp.concatenate([jnp.ravel(v) for v in part(*pieces)])
+            size = array.size // max(1, int(np.prod(rows, dtype=int)))
+            piece = jnp.broadcast_to(direction[start : start + size], (*rows, size))
+            tangent.append(piece.reshape(array.shape).astype(array.dtype))
+            start += size
+        return flat(jax.jvp(part, (moving,), (tangent,))[1])
 
-    point = jnp.concatenate([jnp.ravel(v) for v in moving])
-    return jnp.linalg.slogdet(jax.jacfwd(flat)(point))[1]
-
-
-def is_elementwise(closed: ClosedJaxpr, shape: tuple[int, ...]) -> bool:
-    """Whether a map of one array of this shape treats every number by itself, at its own place."""
-    outputs = closed.out_avals
-    if any(getattr(aval, "shape", None) != shape for aval in outputs):
-        return False
-    return _elementwise(closed.jaxpr, [True] * len(closed.jaxpr.invars), shape)
+    if numbers == 1:
+        return jnp.log(jnp.abs(moved(jnp.ones(1))[..., 0]))
+    columns = jax.vmap(moved, out_axes=-1)(jnp.eye(numbers, dtype=point.dtype))
+    return jnp.linalg.slogdet(columns)[1]
 
 
-def _elementwise(jaxpr: Jaxpr, moving: list[bool], shape: tuple[int, ...]) -> bool:
-    live = {v for v, moves in zip(jaxpr.invars, moving, strict=True) if moves}
-    for equation in jaxpr.eqns:
-        hits = [not isinstance(v, Literal) and v in live for v in equation.invars]
-        if not any(hits):
-            continue
-        name = equation.primitive.name
-        if name in _CALLS:
-            inner = called(equation.params)
-            if inner is None or not _elementwise(inner, hits, shape):
-                return False
-        elif name not in _ELEMENTWISE:
-            return False
-        if any(getattr(v.aval, "shape", None) != shape for v in equation.outvars):
-            return False
-        live.update(equation.outvars)
-    return True
+def _common_prefix(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    prefix = []
+    for sizes in zip(*shapes, strict=False):
+        if len(set(sizes)) > 1:
+            break
+        prefix.append(sizes[0])
+    return tuple(prefix)
 
 
-def _count_words(names: list[str], made: int, source: int) -> str:
+def count_words(names: Collection[str], made: int, source: int) -> str:
+    """Say that so many numbers cannot be made from so many auxiliaries."""
     verb = "is" if len(names) == 1 and made == 1 else "are"
     numbers = "number" if made == 1 else "numbers"
     auxiliaries = "auxiliary" if source == 1 else "auxiliaries"
+    why = "no density exists" if made > source else "their density is an integral"
     return (
-        f"{first_few(names)} {verb} {made} {numbers} made from {source} {auxiliaries}; no density "
-        "exists. Make as many numbers as there are auxiliaries, each from one more of them"
+        f"{first_few(list(names))} {verb} {made} {numbers} made from {source} {auxiliaries}; {why}."
+        " Make as many numbers as there are auxiliaries, each from one more of them"
     )

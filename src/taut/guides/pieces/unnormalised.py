@@ -115,6 +115,26 @@ def fit_on_points(f: Callable, log_p: Callable, phi: np.ndarray, dim: int, seed:
     return found
 
 
+def draw_in_box(
+    solution: Solution, box: np.ndarray, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw from the nodes of a quadrature, each spread over the cell that it stands for.
+
+    Returns:
+        Points (count, dim), and the log of the density they were drawn from (count,).
+    """
+    dim, nodes = len(box), NODES[1]
+    chosen = rng.choice(len(solution.weights), count, p=solution.weights)
+    places = np.stack(np.unravel_index(chosen, (nodes,) * dim), -1)
+    # The weights of Gauss and Legendre are the widths of cells with one node in each.
+    widths = np.polynomial.legendre.leggauss(nodes)[1]
+    low = np.concatenate([[0.0], np.cumsum(widths)])[:-1]
+    half = 0.5 * (box[:, 1] - box[:, 0])
+    z = box[:, 0] + half * (low[places] + widths[places] * rng.random((count, dim)))
+    log_volume = np.log(half * widths[places]).sum(axis=1)
+    return z, np.log(solution.weights[chosen]) - log_volume
+
+
 class _Solver:
     def __init__(self, f: Callable, log_p: Callable):
         self._f = jax.vmap(f, (0, None))

@@ -1,0 +1,119 @@
+"""A user's guide function beside its model, on the latent space of a target."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro import handlers
+from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
+
+from taut.guides.pieces.point import point_of
+from taut.infer.autoguide.guide import AutoGuide
+from taut.infer.params import Opaque, ParamSite, constrain, initial_value, read_param
+from taut.infer.trace_elbo import log_probs
+from taut.infer.traces import draw_pair, is_latent, run_guide
+from taut.predictive.calls import bound_call
+from taut.targets.numpyro_model import WholePlates
+from taut.targets.target import Target
+
+
+@dataclasses.dataclass(frozen=True)
+class GuideParams:
+    """The parameters of a guide.
+
+    Attributes:
+        start: their first values, unconstrained.
+        values: from unconstrained values to those in their constraints.
+    """
+
+    start: dict[str, Any]
+    values: Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class GuideCall:
+    """A model and a guide with the arguments both are called with, minibatches whole.
+
+    Args:
+        target: the model with its data.
+        guide: the user's function.
+    """
+
+    def __init__(self, target: Target, guide: Callable):
+        self.target = target
+        model, arguments = bound_call(target)
+        leaves = [jnp.asarray(leaf) for leaf in target.data]
+        self.args, self.kwargs = arguments.rebuild(leaves)
+        self.given_model, self.given_guide = model, guide
+        self.model, self.guide = WholePlates(model), WholePlates(guide)
+        if isinstance(guide, AutoGuide):
+            guide.setup(*self.args, **self.kwargs)
+        elif isinstance(guide, NumPyroAutoGuide) and guide.prototype_trace is None:
+            # It keeps what it learns in its first call, which must not be under a trace.
+            handlers.seed(self.guide, rng_seed=0)(*self.args, **self.kwargs)
+
+    def pair(self, key: Any, params: dict[str, Any]) -> tuple[dict, dict]:
+        """Draw from the guide and run the model on it; return the model's trace, the guide's."""
+        found = draw_pair(key, params, self.model, self.guide, self.args, self.kwargs)
+        return found[0], found[1]
+
+    def latent(self, values: dict[str, Any]) -> tuple[Any, Any]:
+        """Latent vector of named values, and log|det d values / d z|."""
+        shaped = {
+            site.name: jnp.broadcast_to(values[site.name], site.shape)
+            for site in self.target.program.sites
+        }
+        return self.target.unconstrain(shaped)
+
+    def draw(self, key: Any, params: dict[str, Any]) -> tuple[Any, Any]:
+        """One draw: its latent vector and log density there."""
+        _, guide_trace = self.pair(key, params)
+        names = [site.name for site in self.target.program.sites]
+        z, jacobian = self.latent({name: guide_trace[name]["value"] for name in names})
+        return z, sum(log_probs(guide_trace).values(), jnp.zeros(())) + jacobian
+
+    def log_prob(self, z: Any, params: dict[str, Any]) -> Any:
+        """Log density at a latent vector."""
+        values = self.target.constrain(z)
+        named = {site.name: values[site.name] for site in self.target.program.sites}
+        return self.stated(named, params) + self.latent(named)[1]
+
+    def knows_density(self, params: dict[str, Any]) -> bool:
+        """Whether the guide draws every site of the model and nothing else."""
+        found: list[set[str]] = []
+
+        def read(key: Any) -> None:
+            _, trace = self.pair(key, params)
+            found.append({n for n, s in trace.items() if is_latent(s) and not point_of(s["fn"])})
+
+        jax.eval_shape(read, jax.random.key(0))
+        return found[0] == {site.name for site in self.target.program.sites}
+
+    def stated(self, values: dict[str, Any], params: dict[str, Any]) -> Any:
+        """What the guide adds up at given values of its sites: log densities and factors."""
+        given = {**params, **values}
+        trace = run_guide(self.guide, jax.random.key(0), given, self.args, self.kwargs)
+        return sum(log_probs(trace).values(), jnp.zeros(()))
+
+    def read_params(self, seed: int, dtype: np.dtype) -> GuideParams:
+        """Read the guide's parameters; first values that are random come from the seed."""
+
+        def run(program: Callable) -> dict[str, dict]:
+            seeded = handlers.seed(program, rng_seed=seed)
+            trace = handlers.trace(seeded).get_trace(*self.args, **self.kwargs)
+            return {n: s for n, s in trace.items() if s["type"] == "param"}
+
+        found: list[tuple[ParamSite, ...]] = []
+
+        def describe(one: Any) -> None:
+            found.append(tuple(map(read_param, run(Opaque(self.guide, one)).values())))
+
+        jax.eval_shape(describe, jnp.ones(()))
+        start = {name: initial_value(site) for name, site in run(self.guide).items()}
+
+        def values(raw: dict[str, Any]) -> dict[str, Any]:
+            return constrain(found[0], raw, self.model, self.guide, self.args, self.kwargs)
+
+        return GuideParams(jax.tree.map(lambda v: jnp.asarray(v, dtype), start), values)

@@ -1,0 +1,120 @@
+"""What `taut.fit` does with a guide of the user's own before it fits it: read it, or refuse it."""
+
+import functools
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
+
+from taut._core.fingerprint import Watch, array_key, identity
+from taut._core.precision import native_dtype
+from taut.checking.check import check
+from taut.checking.problem import Problem
+from taut.diagnostics.finding import Finding
+from taut.infer.autoguide.guide import AutoGuide
+from taut.infer.formula_search import FormulaSearch
+from taut.infer.guide_call import GuideCall
+from taut.infer.guide_program import GuideProgram
+from taut.infer.kept_priors import run_with_priors
+from taut.infer.program_search import ProgramSearch
+from taut.loop.monitor import Monitor
+from taut.predictive.calls import bound_call
+from taut.targets.target import ProgramStore, Target
+
+GUIDES_KEPT = 8
+
+# Warnings that say q may not be the density its draws come from.
+_DOUBTFUL = ("auxiliary",)
+
+_FORMULA = Finding(
+    "guide",
+    float("nan"),
+    float("nan"),
+    "note",
+    "About the guide: its factor makes its density a formula without a normaliser. It was fitted "
+    "as that formula, and its draws come from the formula, not from its sample statements.",
+)
+
+
+class OwnGuide:
+    """A guide function that was found to fit its model, with what was compiled of it.
+
+    Args:
+        target: the model with its data.
+        guide: the function.
+        findings: what was found about it that is no error.
+        formula: whether a factor makes its density a formula without a normaliser.
+        watch: notices changes in what model and guide read.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        guide: Callable,
+        findings: tuple[Finding, ...],
+        formula: bool,
+        watch: Watch,
+    ):
+        self._target, self._guide = target, guide
+        self.findings, self._formula, self.watch = findings, formula, watch
+        self._programs: dict[np.dtype, GuideProgram] = {}
+
+    def search(self, monitor: Monitor, seed: int, dtype: np.dtype) -> Any:
+        """Return what fits it with the model computed in `dtype`."""
+        if self._formula:
+            return FormulaSearch(self._target, self._guide, monitor, seed)
+        if dtype not in self._programs:
+            self._programs[dtype] = GuideProgram(self._target, self._guide, dtype, self.watch)
+        return ProgramSearch(self._programs[dtype], monitor, seed)
+
+
+def read_guide(target: Target, guide: Callable, prior_ok: Collection[str] = ()) -> OwnGuide:
+    """Check a guide function against its model, unless that was done for the same data before.
+
+    Args:
+        target: the model with its data.
+        guide: the function.
+        prior_ok: latent sites that it may leave out; they are drawn from their priors.
+
+    Raises:
+        InputError: everything that is wrong with it, at once.
+    """
+    model, arguments = bound_call(target)
+    data = tuple(array_key(np.asarray(leaf)) for leaf in target.data)
+    key = ("own guide", identity(model), identity(guide), native_dtype())
+    functions: Any = (model, guide)
+    family = _GUIDES.family(key, functions)
+    form = (arguments.key(), data, tuple(sorted(prior_ok)))
+    found = _GUIDES.find(key, form)
+    if found is None:
+        found = _read(target, guide, prior_ok, family.watch)
+        family.watch.excuse_run()
+        _GUIDES.keep(key, form, found)
+    return found
+
+
+def _read(target: Target, guide: Callable, prior_ok: Collection[str], watch: Watch) -> OwnGuide:
+    call = GuideCall(target, guide)
+    if isinstance(guide, (AutoGuide, NumPyroAutoGuide)) and guide.model is call.given_model:
+        return OwnGuide(target, guide, (), False, watch)  # made from the model, so it fits it
+    report = check(call.given_model, guide, *call.args, prior_ok=prior_ok, **call.kwargs)
+    if any(problem.kind != "factor" for problem in report.errors):
+        report.raise_()
+    if prior_ok:
+        names = tuple(sorted(prior_ok))
+        guide = functools.partial(run_with_priors, guide, call.given_model, names)
+    formula = any(problem.kind == "factor" for problem in report.problems)
+    told = (p for p in report.problems if p.severity != "error" and p.kind != "factor")
+    findings = (*map(_finding, told), *([_FORMULA] if formula else []))
+    return OwnGuide(target, guide, findings, formula, watch)
+
+
+def _finding(problem: Problem) -> Finding:
+    level = "doubt" if problem.kind in _DOUBTFUL else "note"
+    text = f"About the guide: {problem.found}."
+    advice = problem.fix if problem.severity == "warning" else ""
+    return Finding("guide", float("nan"), float("nan"), level, text, advice)
+
+
+_GUIDES = ProgramStore(GUIDES_KEPT)
