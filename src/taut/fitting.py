@@ -337,6 +337,8 @@ class _Run:
         return Outcome(guide, verdict)
 
     def _climb(self, outcome: Outcome) -> Outcome:
+        if not isinstance(self._guide, str):
+            return outcome
         work, resolution = self._oracle.executable.work, self._oracle.resolution
         return climb(self._guide, outcome, self.monitor, self._random(3), resolution, work)
 

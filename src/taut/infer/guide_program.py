@@ -112,10 +112,9 @@ class GuideProgram:
 
     def _jitted(self, function: Callable, options: dict[str, Any] | None = None) -> Any:
         def traced(*args: Any) -> Any:
-            result = function(*args)
             # Tracing runs the user's functions, which may change what they read.
-            self._watch.excuse_run()
-            return result
+            with self._watch.running():
+                return function(*args)
 
         on_cpu = jax.default_backend() == "cpu"
         options = compiler_options(narrow=True) if options is None else options

@@ -88,8 +88,8 @@ def read_guide(target: Target, guide: Callable, prior_ok: Collection[str] = ()) 
     form = (arguments.key(), data, tuple(sorted(prior_ok)))
     found = _GUIDES.find(key, form)
     if found is None:
-        found = _read(target, guide, prior_ok, family.watch)
-        family.watch.excuse_run()
+        with family.watch.running():
+            found = _read(target, guide, prior_ok, family.watch)
         _GUIDES.keep(key, form, found)
     return found
 
