@@ -96,7 +96,7 @@ def compare_draws() -> bool:
     args, _ = case.data(0)
     params = {"A": 12.3, "B": 8.6}
     key, guide, agree = jax.random.key(2), case.guide(None), True
-    latents = {"bias": np.linspace(0.3, 0.9, 500, dtype=np.float32)}
+    latents = {"p": np.linspace(0.3, 0.9, 500, dtype=np.float32)}
     for label, program, options in (
         ("guide", guide, {"params": params, "num_samples": 500}),
         ("model and guide", case.model, {"guide": guide, "params": params, "num_samples": 500}),

@@ -77,11 +77,11 @@ def test_a_second_run_from_fitted_params_or_state_compiles_nothing(compilations)
             jax.random.key(1), 1, DATA + 0.1, init_params=first.params, progress_bar=False
         )
         more = svi.run(jax.random.key(1), 1, DATA + 0.1, init_state=first.state, progress_bar=False)
+        state = svi.init(jax.random.key(0), DATA, init_params={"auto_loc": np.array([3])})
     assert compiled == [0]
     # A first step of Adam is of its size.
     for result in (again, more):
         assert abs(result.params["auto_loc"] - first.params["auto_loc"]) < 0.021
-    state = svi.init(jax.random.key(0), DATA, init_params={"auto_loc": np.array([3.0])})
     assert svi.get_params(state)["auto_loc"] == 3.0
 
 

@@ -186,8 +186,15 @@ class StartAt(Messenger):
 def all_given(params: dict[str, Any] | None, shapes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return what `StartAt` takes, with an entry for every param; zeros where none is given."""
     params = params or {}
-    zeros = {
-        name: jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shape)
+
+    def fixed(shape: Any, value: Any = 0.0) -> Any:
+        # Of one type, or numbers written in another way would compile anew.
+        floating = jnp.issubdtype(shape.dtype, jnp.inexact)
+        dtype = shape.dtype if floating else jnp.result_type(float)
+        return np.broadcast_to(np.asarray(value, dtype), shape.shape)
+
+    return {
+        name: (np.bool_(name in params), jax.tree.map(fixed, shape, *given))
         for name, shape in shapes.items()
+        for given in [[params[name]] if name in params else []]
     }
-    return {name: (np.bool_(name in params), params.get(name, zeros[name])) for name in zeros}
