@@ -78,7 +78,7 @@ def test_far_from_the_posterior_the_first_round_does_not_settle(seed):
     _, rounds = _run(gaussian(mean, cov), MeanFieldNormal(mean + 10.0 * sd, 0.01 * sd), seed)
     assert not rounds[0].settled
     assert [chains.rounds for chains in rounds] == list(range(1, len(rounds) + 1))
-    assert (np.abs(rounds[0].mean_drift) > 1.0).all()
+    assert np.abs(rounds[0].mean_drift).max() > 1.0
 
 
 def test_chains_that_cannot_move_do_not_settle():

@@ -139,7 +139,7 @@ def _run_chains(
     chains = None
     starts = _starts(guide, weighed, weights, schedule.chains, rng)
     hmc = ShortHmc(monitor, guide, starts, schedule, rng)
-    affordable = work * schedule.cost * sum(WINDOWS[: QUIET_WINDOWS + 1]) <= MOST_LONG_WORK
+    affordable = work * schedule.long_cost * sum(WINDOWS[: QUIET_WINDOWS + 1]) <= MOST_LONG_WORK
     try:
         for chains in hmc.rounds():
             monitor.progress.update("short chains", gradients=monitor.gradients)

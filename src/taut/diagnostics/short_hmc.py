@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Int
 
-from taut.diagnostics.walk import FULL, Round, Schedule, Walk, groups_of
+from taut.diagnostics.walk import FULL, LONG_LEAPFROG, Round, Schedule, Walk, groups_of
 from taut.guides.guide import Guide
 from taut.objectives.matched_elbo import Batch
 
@@ -169,7 +169,7 @@ class ShortHmc:
         return _Moments(scores.mean(axis=0), scores.std(axis=0), effective)
 
     def _window(self, rounds: int) -> Round:
-        parts = [self._walk.round() for _ in range(rounds)]
+        parts = [self._walk.round(LONG_LEAPFROG) for _ in range(rounds)]
         return Round(
             np.concatenate([part.states for part in parts]),
             np.concatenate([part.log_p for part in parts]),

@@ -15,6 +15,9 @@ ACCEPTANCE = 0.8
 JITTER = 0.3
 LARGEST_COVARIANCE = 256
 
+# Leapfrog steps of chains that go on because they are far off: they have farther to go.
+LONG_LEAPFROG = 5
+
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
@@ -24,7 +27,7 @@ class Schedule:
         chains: how many chains.
         iterations: iterations of one round; the step size adapts before those that are kept.
         kept: how many of them are kept, the last ones.
-        leapfrog: gradients of one iteration.
+        leapfrog: gradients of one iteration; three are a third of a period of a standard normal.
         rounds: how many rounds at most.
     """
 
@@ -39,10 +42,15 @@ class Schedule:
         """Gradients of one round."""
         return self.chains * self.iterations * self.leapfrog
 
+    @property
+    def long_cost(self) -> int:
+        """Gradients of one round of a long run."""
+        return self.chains * self.iterations * LONG_LEAPFROG
+
 
 # For models of cheap gradients, and for the others.
-FULL = Schedule(chains=256, iterations=22, kept=16, leapfrog=5, rounds=6)
-THIN = Schedule(chains=64, iterations=18, kept=8, leapfrog=5, rounds=4)
+FULL = Schedule(chains=256, iterations=22, kept=16, leapfrog=3, rounds=6)
+THIN = Schedule(chains=64, iterations=18, kept=8, leapfrog=3, rounds=4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,13 +131,17 @@ class Walk:
         """Where the chains are (chains, dim), and their log densities (chains,)."""
         return self._place.z, self._place.log_p
 
-    def round(self) -> Round:
-        """Run one round, adapting the step size before what is kept."""
+    def round(self, leapfrog: int | None = None) -> Round:
+        """Run one round, adapting the step size before what is kept.
+
+        Args:
+            leapfrog: gradients of one iteration, instead of the schedule's.
+        """
         places, acceptances = [], []
         schedule = self._schedule
         adapting = schedule.iterations - schedule.kept
         for iteration in range(schedule.iterations):
-            acceptance = self._iterate()
+            acceptance = self._iterate(leapfrog or schedule.leapfrog)
             if iteration < adapting:
                 gain = 1.0 / (1.0 + 0.4 * iteration)
                 self._step_size *= float(np.exp(gain * (acceptance - ACCEPTANCE)))
@@ -156,7 +168,7 @@ class Walk:
         value = np.where(finite, log_p + self._flow.log_det_of(layers), -np.inf)
         return _Place(z, log_p, position, value, self._flow.pull(layers, gradient))
 
-    def _iterate(self) -> float:
+    def _iterate(self, leapfrog: int) -> float:
         """Move every chain once; return the mean acceptance probability."""
         root = self._root
         size = self._step_size * self._rng.uniform(1.0 - JITTER, 1.0 + JITTER)
@@ -165,9 +177,9 @@ class Walk:
         before = place.value - 0.5 * (momentum**2).sum(axis=1)
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             momentum = momentum + 0.5 * size * root.pull(place.gradient)
-            for leap in range(self._schedule.leapfrog):
+            for leap in range(leapfrog):
                 place = self._at(place.position + size * root.push(momentum))
-                last = leap == self._schedule.leapfrog - 1
+                last = leap == leapfrog - 1
                 momentum = momentum + (0.5 if last else 1.0) * size * root.pull(place.gradient)
             after = place.value - 0.5 * (momentum**2).sum(axis=1)
             probability = np.exp(np.minimum(after - before, 0.0))
