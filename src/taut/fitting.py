@@ -120,6 +120,7 @@ def fit(
         checked.skipped,
         checked.complete,
         own.findings if own else (),
+        outcome.rungs,
     )
     record = Record(
         guide=outcome.guide,

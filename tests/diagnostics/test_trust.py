@@ -19,6 +19,13 @@ def _weights(k_hat=0.2, efficiency=0.8):
     return Weights(log_weights, k_hat, 0.7, efficiency * DRAWS, (-1.0, 0.1), (-0.9, 0.1))
 
 
+def _ratios(log_evidence, largest=0.0):
+    # Equal weights, but for one.
+    ratios = np.full(1024, log_evidence)
+    ratios[0] += largest
+    return ratios
+
+
 def _chains(drift=0.0, ratio=1.0, settled=True, chains=256, confirmed=False):
     # States that do not vary within a chain: as many effective draws as chains.
     states = np.tile(np.random.default_rng(0).standard_normal((1, chains, 2)), (16, 1, 1))
@@ -55,6 +62,7 @@ class Case:
     tails: dict = dataclasses.field(default_factory=dict)
     skipped: str = ""
     complete: bool = True
+    rungs: dict = dataclasses.field(default_factory=dict)
 
     def judge(self):
         return judge(
@@ -66,6 +74,7 @@ class Case:
             self.tails,
             self.skipped,
             self.complete,
+            rungs=self.rungs,
         )
 
 
@@ -194,6 +203,30 @@ RULES = {
         "solutions",
         "bad",
         "not trusted",
+    ),
+    "guides that agree on the evidence": (
+        {"rungs": {"full-rank": _ratios(0.4), "flow": _ratios(0.0)}},
+        "evidence",
+        "good",
+        "trusted",
+    ),
+    "a guide that finds less evidence": (
+        {"rungs": {"full-rank": _ratios(1.0), "flow": _ratios(0.0)}},
+        "evidence",
+        "bad",
+        "not trusted",
+    ),
+    "a guide that finds more evidence": (
+        {"rungs": {"full-rank": _ratios(-5.0), "flow": _ratios(0.0)}},
+        "evidence",
+        "good",
+        "trusted",
+    ),
+    "more evidence that rests on one draw": (
+        {"rungs": {"full-rank": _ratios(0.0, 9.0), "flow": _ratios(0.0)}},
+        "evidence",
+        "good",
+        "trusted",
     ),
     "a heavy tail": ({"tails": {"b": 0.8}}, "tails", "doubt", "usable"),
 }

@@ -60,7 +60,7 @@ def importance_weights(log_ratios: Float[np.ndarray, " draws"]) -> Weights:
     elbo_error = float(finite.std(ddof=1) / np.sqrt(draws)) if len(finite) > 1 else np.inf
     threshold = min(1.0 - 1.0 / np.log10(draws), 0.7)
     effective = float(1.0 / (weights**2).sum())
-    return Weights(smoothed, k_hat, threshold, effective, (elbo, elbo_error), _log_mean(log_ratios))
+    return Weights(smoothed, k_hat, threshold, effective, (elbo, elbo_error), log_mean(log_ratios))
 
 
 def smooth(log_ratios: Float[np.ndarray, " draws"]) -> tuple[Float[np.ndarray, " draws"], float]:
@@ -130,7 +130,8 @@ def _log_sum(values: np.ndarray) -> float:
     return float(np.log(np.exp(values - largest).sum()) + largest)
 
 
-def _log_mean(log_ratios: np.ndarray) -> tuple[float, float]:
+def log_mean(log_ratios: Float[np.ndarray, " draws"]) -> tuple[float, float]:
+    """Return the logarithm of the mean ratio and its jackknife standard error."""
     draws = len(log_ratios)
     largest = log_ratios.max()
     weights = np.exp(log_ratios - largest)

@@ -6,7 +6,7 @@ trusted": a check failed in a way that correction cannot be relied on to mend.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from taut._core.errors import first_few
 from taut.diagnostics.finding import Finding
 from taut.diagnostics.psis import REFERENCE as PSIS_REFERENCE
-from taut.diagnostics.psis import Weights
+from taut.diagnostics.psis import Weights, log_mean
 from taut.diagnostics.short_hmc import REFERENCE as HMC_REFERENCE
 from taut.diagnostics.short_hmc import Chains
 from taut.diagnostics.tails import LARGE_KURTOSIS
@@ -31,6 +31,9 @@ EXCELLENT_EFFICIENCY = 0.95
 ENOUGH_EFFICIENCY = 0.10
 NOT_NEEDED_EFFICIENCY = 0.90
 FEW_DRAWS = 100.0
+
+# Nats of evidence, beyond three standard errors, that another guide may find more.
+MISSING_EVIDENCE = 0.5
 
 # An unfinished optimisation that is expected to lose less than this can still be corrected.
 CORRECTABLE_GAP = 0.5
@@ -80,6 +83,7 @@ def judge(
     skipped: str = "",
     complete: bool = True,
     about_guide: Sequence[Finding] = (),
+    rungs: Mapping[str, np.ndarray] | None = None,
 ) -> Trust:
     """Weigh all checks.
 
@@ -93,6 +97,7 @@ def judge(
         skipped: why checks were skipped, one sentence.
         complete: False if checks were switched off or stopped; such a fit is never believed.
         about_guide: what was found about a guide before it was fitted.
+        rungs: log p - log q at draws of each guide that was compared, the chosen one last.
     """
     findings = [_optimiser(verdict), *about_guide]
     if weights is not None:
@@ -106,6 +111,8 @@ def judge(
         level = ("note" if enough else "doubt") if complete else "bad"
         findings.append(Finding("short HMC", np.nan, np.nan, level, skipped))
     findings.append(_modes(solutions, coordinates))
+    if rungs:
+        findings.append(_evidence(rungs))
     if tails:
         findings.append(_heavy(tails))
 
@@ -274,6 +281,22 @@ def _modes(solutions: Solutions, coordinates: Sequence[str]) -> Finding:
     text += f" They differ most in {worst}."
     advice = "break the symmetry with an ordering or a prior, or fit each solution by itself"
     return Finding("solutions", float(found), 1.0, "bad", text, advice)
+
+
+def _evidence(rungs: Mapping[str, np.ndarray]) -> Finding:
+    """Every guide estimates the same evidence, from below: one that finds less misses mass."""
+    found = {name: log_mean(log_ratios) for name, log_ratios in rungs.items()}
+    *others, chosen = found
+    evidence, error = found[chosen]
+    excess = {n: found[n][0] - evidence - 3.0 * np.hypot(found[n][1], error) for n in others}
+    worst = max(excess, key=excess.__getitem__)
+    each = ", ".join(f"{value:.2f} ± {its:.2g} by {name}" for name, (value, its) in found.items())
+    if excess[worst] > MISSING_EVIDENCE:
+        text = f"The {chosen} guide misses mass that {worst} has seen: log evidence {each}."
+        advice = "compare with a NUTS run"
+        return Finding("evidence", excess[worst], MISSING_EVIDENCE, "bad", text, advice)
+    text = f"The guides compared agree on the log evidence: {each}."
+    return Finding("evidence", excess[worst], MISSING_EVIDENCE, "good", text)
 
 
 def _heavy(tails: dict[str, float]) -> Finding:

@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from taut.guides.full_rank import FullRankNormal
+from taut.guides.guide import LOG_2PI
 from taut.guides.noise import matched_noise, power_of_two
 from taut.guides.triangular import TriangularFlow
 from taut.loop.allowance import allowed_gradients
@@ -108,11 +109,12 @@ class FlowFit:
             self._monitor.record(evaluation, "flow", gap)
             if self._monitor.gradients > self._last or (number and decrease < self._tolerance):
                 break
-        if kept is None or not self._better(kept, gaussian):
+        rungs = {} if kept is None else self._compare(kept, gaussian)
+        if kept is None or not _better(rungs["flow"], rungs["full-rank"]):
             self._monitor.best = outcome.guide
             return outcome
         self._monitor.best = kept.guide
-        return Outcome(kept.guide, _verdict(outcome.verdict, gap))
+        return Outcome(kept.guide, _verdict(outcome.verdict, gap), rungs)
 
     def _evaluate(self, guide: TriangularFlow, draws: int) -> FlowEvaluation:
         noise = matched_noise(draws, guide.dim, self._rng)
@@ -146,19 +148,24 @@ class FlowFit:
         best = latest["evaluation"]
         return best, first.loss - best.loss
 
-    def _better(self, flow: FlowEvaluation, gaussian: TriangularFlow) -> bool:
+    def _compare(self, flow: FlowEvaluation, gaussian: TriangularFlow) -> dict[str, np.ndarray]:
         other = evaluate_flow(self._monitor, gaussian, flow.noise)
-        gains = _terms(flow) - _terms(other)
-        error = gains.std() / np.sqrt(len(gains))
-        return bool(gains.mean() > CLEARLY * error) if np.isfinite(gains).all() else True
+        return {"full-rank": _log_ratios(other), "flow": _log_ratios(flow)}
 
 
-def _terms(evaluation: FlowEvaluation) -> np.ndarray:
-    return evaluation.values + evaluation.guide.log_det_of(evaluation.layers)
+def _better(flow: np.ndarray, gaussian: np.ndarray) -> bool:
+    gains = flow - gaussian
+    error = gains.std() / np.sqrt(len(gains))
+    return bool(gains.mean() > CLEARLY * error) if np.isfinite(gains).all() else True
+
+
+def _log_ratios(evaluation: FlowEvaluation) -> np.ndarray:
+    log_noise = -0.5 * (evaluation.noise**2 + LOG_2PI).sum(axis=1)
+    return evaluation.values + evaluation.guide.log_det_of(evaluation.layers) - log_noise
 
 
 def _efficient(evaluation: FlowEvaluation) -> bool:
-    log_weights = _terms(evaluation) + 0.5 * (evaluation.noise**2).sum(axis=1)
+    log_weights = _log_ratios(evaluation)
     weights = np.exp(log_weights - log_weights.max())
     return bool(weights.sum() ** 2 > GOOD_ENOUGH * len(weights) * (weights**2).sum())
 
