@@ -13,7 +13,7 @@ def known_options(options: dict[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def _known(name: str, value: Any) -> bool:
-    # A try takes some milliseconds, which the oldest JAX allowed, whose options these are, can save.
+    # The oldest JAX allowed has all of them, and a try takes some milliseconds.
     if jax.__version_info__ < (0, 10):
         return True
     try:
