@@ -142,6 +142,15 @@ def test_data_that_the_model_refuses_are_bad_input(capsys, tmp_path):
     assert "y" in capsys.readouterr().err
 
 
+def test_data_that_reach_no_observed_site_are_bad_input(capsys, tmp_path):
+    data = tmp_path / "data.csv"
+    data.write_text("x,sigma_y,flux\n1,1,2\n2,1,3\n")
+    assert main(["fit", MODEL, "--data", str(data)]) == 2
+    err = capsys.readouterr().err
+    assert "columns not used: flux" in err
+    assert "is observed, so the data do not matter" in err
+
+
 def test_arguments_named_like_options_and_prints_of_the_model_do_no_harm(capsys, tmp_path):
     (tmp_path / "model.py").write_text(
         "import numpyro\nimport numpyro.distributions as dist\n"

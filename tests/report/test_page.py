@@ -164,3 +164,10 @@ def test_a_real_fit_writes_its_report(regression_fit, make_page, tmp_path):
     Reader(page)
     # The same fit gives the same file, pictures included.
     assert page == to_page(regression_fit, "Regression")
+
+
+def test_figures_are_of_one_scale(drawn_page):
+    page, reader = drawn_page
+    inches = [a["style"] for tag, a in reader.tags if a.get("style", "").startswith("--inches")]
+    assert len(inches) == page.count("<figure>") == 6
+    assert "--inches:7.5" in inches

@@ -12,6 +12,7 @@ import numpyro.distributions as dist
 import pytest
 
 import taut
+from taut._core.errors import InputError
 from taut.results import archive
 from taut.results.archive import read, save
 
@@ -241,3 +242,9 @@ def test_the_container_carries_a_checksum_of_every_array(fits, tmp_path):
     with zipfile.ZipFile(io.BytesIO((tmp_path / "fit.npz").read_bytes())) as file:
         assert file.testzip() is None
         assert all(member.CRC for member in file.infolist() if member.file_size)
+
+
+def test_a_folder_that_is_not_there_is_said(regression_fit, tmp_path):
+    for write in (regression_fit.save, regression_fit.report):
+        with pytest.raises(InputError, match=r"there is no folder .*nowhere; make it first"):
+            write(tmp_path / "nowhere" / "fit")

@@ -5,9 +5,18 @@ import os
 import tempfile
 from pathlib import Path
 
+from taut._core.errors import InputError
+
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file under a temporary name, rename it, and return its path."""
+    """Write a file under a temporary name, rename it, and return its path.
+
+    Raises:
+        InputError: If there is no such folder.
+    """
+    if not path.parent.is_dir():
+        where = f"there is no folder {path.parent}; make it first"
+        raise InputError(f"{path} cannot be written: {where}")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from taut._core.errors import InputError
 from taut.cli.arguments import Arguments
 from taut.cli.exit_code import ExitCode
 from taut.cli.model_call import read_call, remarks_on, spelled, tell
@@ -61,9 +62,15 @@ def run_fit(options: argparse.Namespace) -> ExitCode:
 
 def _fit(model: ModelFunction, arguments: Arguments, options: argparse.Namespace) -> Any:
     import taut
+    from taut.targets.discovery import NO_DATA
 
     # Bound first, so that a model may have arguments called `seed` or `guide`.
     target = taut.target(model.function, *arguments.positional, **arguments.named)
+    if NO_DATA in target.program.notes:
+        raise InputError(
+            f"no site of {model.label} is observed, so the data do not matter; give each "
+            "argument that goes to obs= its column, such as --set y=column:flux"
+        )
     return taut.fit(
         target,
         guide=options.guide,

@@ -13,6 +13,7 @@ import numpy as np
 
 from taut._core.fingerprint import Watch
 from taut._core.precision import precision_of
+from taut._core.xla_options import known_options
 from taut.infer.guide_call import GuideCall
 from taut.infer.sticking_elbo import StickingELBO
 from taut.infer.trace_elbo import log_probs
@@ -117,5 +118,5 @@ class GuideProgram:
                 return function(*args)
 
         on_cpu = jax.default_backend() == "cpu"
-        options = compiler_options(narrow=True) if options is None else options
-        return jax.jit(traced, compiler_options=options if on_cpu else None)
+        options = options or compiler_options(narrow=True) or {}
+        return jax.jit(traced, compiler_options=known_options(options) if on_cpu else None)

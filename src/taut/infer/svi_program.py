@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from numpyro import handlers
 
 from taut._core.fingerprint import Watch
+from taut._core.xla_options import known_options
 from taut.checking.normalisation import stray_factors
 from taut.checking.running import Call, is_factor
 from taut.infer.params import (
@@ -339,7 +340,8 @@ class SVIProgram:
             else:
                 options = compiler_options(narrow=True)
             on_cpu = jax.default_backend() == "cpu"
-            self._compiled[key] = jax.jit(traced, compiler_options=options if on_cpu else None)
+            options = known_options(options) if on_cpu else None
+            self._compiled[key] = jax.jit(traced, compiler_options=options)
         return self._compiled[key]
 
 

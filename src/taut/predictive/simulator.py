@@ -171,7 +171,7 @@ class Simulator:
             except InputError:
                 raise
             except Exception as error:
-                raise InputError(model_failed(self._model, error)) from error
+                raise InputError(model_failed(self._model, error, arguments)) from error
             self._compiled.put(key, chunks)
         return chunks(rows, data)
 

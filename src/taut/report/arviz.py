@@ -6,7 +6,9 @@ that a comparison between chains (R-hat) has no meaning.
 """
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -92,6 +94,25 @@ def to_arviz(
     tree = xarray.DataTree.from_dict(datasets)
     tree.attrs.update(recorded)
     return tree
+
+
+def for_installed(tree: Any) -> Any:
+    """Return a tree as the installed ArviZ reads it: an `InferenceData` before 1.0, else the tree.
+
+    ArviZ 0.x, the newest that Python 3.11 gets, cannot read a DataTree; arviz-base, arviz-stats and
+    arviz-plots read both.
+    """
+    try:
+        old = metadata.version("arviz").startswith("0.")
+    except metadata.PackageNotFoundError:
+        return tree
+    if not old:
+        return tree
+    with warnings.catch_warnings():
+        # It announces ArviZ 1.0, to a user who can do nothing about it.
+        warnings.simplefilter("ignore", FutureWarning)
+        from arviz import InferenceData
+    return InferenceData.from_datatree(tree)
 
 
 def _site_shapes(arrays: Groups) -> dict[str, tuple[int, ...]]:

@@ -23,8 +23,8 @@ _FEW = 3  # values of a site that a corner plot shows as well as a forest
 
 _MEANINGS = {
     "trusted": "The checks found nothing wrong: use means, intervals and draws as they are.",
-    "usable": "The guide alone is off, and its draws were corrected: use the draws and the "
-    "numbers on this page, and read the reasons.",
+    "usable": "Use the draws and the numbers on this page, and read the reasons: the guide alone "
+    "was off and its draws were corrected, or a tail is so heavy that an sd may not exist.",
     "not trusted": "Do not use the numbers on this page as a posterior before the reasons below "
     "are dealt with.",
 }

@@ -25,9 +25,11 @@ def embed(draw: Callable[[], Any], alternative: str) -> str:
     kind, picture = _smallest(figure)
     data = base64.b64encode(picture).decode("ascii")
     # A picture of its own document: names inside it can neither run nor clash.
+    inches = f"--inches:{figure.get_figwidth():g}"
+    source = f"data:image/{kind};base64,{data}"
     return (
-        f"<figure><div class='wide'><img alt='{escape(alternative, quote=True)}' "
-        f"src='data:image/{kind};base64,{data}'></div></figure>"
+        f"<figure><div class='wide' style='{inches}'>"
+        f"<img alt='{escape(alternative, quote=True)}' src='{source}'></div></figure>"
     )
 
 

@@ -40,10 +40,11 @@ th[aria-sort="descending"] button::after { content: " \\25BC"; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1.2rem; }
 dt { font-weight: 600; } dd { margin: 0; }
 figure { margin: 1rem 0; }
-figure img { display: block; width: 100%; min-width: 34rem; max-width: 100%; height: auto;
-  background: #ffffff; border-radius: 4px; }
-.wide img { max-width: none; }
-@media (min-width: 45rem) { .wide img { max-width: 100%; } }
+/* All figures at one scale: a narrow one is not blown up to the width of the page. */
+figure img { display: block; width: min(100%, calc(8rem * var(--inches)));
+  min-width: calc(4.5rem * var(--inches)); height: auto; background: #ffffff;
+  border-radius: 4px; }
+@media (min-width: 45rem) { figure img { min-width: 0; } }
 @media (max-width: 44.99rem) {
   dl { display: block; } dd { margin-bottom: 0.5rem; }
   .findings thead { display: none; }

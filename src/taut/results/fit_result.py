@@ -279,6 +279,7 @@ class Fit(Account):
     ) -> Any:
         """Return an ArviZ tree of everything about the fit that ArviZ has a place for.
 
+        The tree is a DataTree, or an `arviz.InferenceData` where ArviZ 0.x is installed.
         The draws are those that the fit reports, corrected where the trust says so; log likelihoods
         are those of single observations. The sample_stats are log_p and log_q in the latent space,
         and weights: what each draw counts, the same for all if they were corrected.

@@ -11,7 +11,7 @@ from taut.diagnostics.psis import smooth
 from taut.guides.program import ProgramGuide
 from taut.predictive.calls import bound_call, model_of
 from taut.predictive.simulator import Simulator, simulator_of
-from taut.report.arviz import to_arviz
+from taut.report.arviz import for_installed, to_arviz
 from taut.results.group_size import PRIOR_DRAWS, too_large
 from taut.results.prediction import NEEDS_CALL
 from taut.results.pymc_groups import PymcGroups
@@ -88,7 +88,7 @@ def make_tree(
         **{f"{k}_version": v for k, v in record.versions.items()},
         **({"left_out": left_out} if left_out else {}),
     }
-    return to_arviz(found, attributes, dims, coords, plates)
+    return for_installed(to_arviz(found, attributes, dims, coords, plates))
 
 
 def _call_of(record: Record, target: Target | None) -> "_Call | PymcGroups | None":

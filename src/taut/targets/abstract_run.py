@@ -54,11 +54,11 @@ def run_abstractly(
         except _NEEDS_A_VALUE as error:
             names = _asked_for(error, arguments, tracers)
             if not names:
-                raise InputError(model_failed(model, error)) from None
+                raise InputError(model_failed(model, error, arguments)) from None
         except InputError:
             raise
         except Exception as error:
-            raise InputError(model_failed(model, error)) from None
+            raise InputError(model_failed(model, error, arguments)) from None
         held = (*held, *names)
         arguments = arguments.hold_static(names)
 
@@ -86,12 +86,19 @@ def is_improper(fn: Any) -> bool:
     return False
 
 
-def model_failed(model: Callable, error: Exception) -> str:
-    """Return the sentence for an error that a model raised."""
+def model_failed(model: Callable, error: Exception, arguments: Arguments) -> str:
+    """Return the sentence for an error that a model raised, with what is likely to help."""
     label = getattr(model, "__name__", type(model).__name__)
     first = (str(error).strip() or "no message").splitlines()[0]
     where = model_location(error)
-    return f"model {label!r} raised {type(error).__name__}{where}: {first}"
+    said = f"model {label!r} raised {type(error).__name__}{where}: {first}"
+    if isinstance(error, jax.errors.TracerBoolConversionError):
+        said += " Python's if, and, or need a number, and a latent value is none yet: use jnp.where"
+    elif "shape" in first:
+        leaves = zip(arguments.leaf_names, arguments.leaves, strict=True)
+        shapes = [f"{name} {np.shape(value)}" for name, value in leaves]
+        said += f" (the arguments have shapes: {', '.join(shapes)})" if shapes else ""
+    return said
 
 
 def _run_once(

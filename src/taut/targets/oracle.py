@@ -16,6 +16,7 @@ import numpy as np
 from taut._core.background import Compiled
 from taut._core.errors import InputError
 from taut._core.precision import native_dtype, precision_of
+from taut._core.xla_options import known_options
 from taut.targets.cost import count_operations
 from taut.targets.program import Program
 from taut.targets.target import Target
@@ -90,7 +91,8 @@ def compiler_options(narrow: bool) -> dict[str, Any] | None:
     """
     if jax.default_backend() != "cpu":
         return None
-    return {**_CPU_OPTIONS, "xla_cpu_prefer_vector_width": 128} if narrow else _CPU_OPTIONS
+    width = {"xla_cpu_prefer_vector_width": 128} if narrow else {}
+    return known_options({**_CPU_OPTIONS, **width})
 
 
 class Oracle:
