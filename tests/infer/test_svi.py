@@ -148,6 +148,27 @@ def test_shapes_that_differ_are_an_error():
         _run(SVI(coin, guide, ADAM, Trace_ELBO()), 5, COIN)
 
 
+def test_plates_of_other_sizes_are_an_error():
+    def rows():
+        with numpyro.plate("g", 4):
+            numpyro.sample("th", dist.Normal(0.0, 1.0))
+
+    def guide():
+        with numpyro.plate("g", 5):
+            numpyro.sample("th", dist.Normal(numpyro.param("loc", 0.0), 1.0))
+
+    with pytest.raises(taut.InputError, match="'g' has 5 rows in the guide and 4 in the model"):
+        _run(SVI(rows, guide, ADAM, Trace_ELBO()), 5)
+
+
+def test_a_site_with_a_value_of_its_own_is_an_error():
+    def guide(data):
+        numpyro.sample("p", dist.Normal(numpyro.param("loc", 0.0), 1.0), obs=0.5)
+
+    with pytest.raises(taut.InputError, match=r"'p' has obs=, so it is not drawn"):
+        _run(SVI(coin, guide, ADAM, Trace_ELBO()), 5, COIN)
+
+
 def test_a_constraint_follows_the_param_it_depends_on(same_to_rounding):
     def model():
         numpyro.sample("x", dist.Normal(3.0, 1.0))
