@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 import pytest
 from checking.programs import Y, guide, guide_a, guide_mu, guide_sigma, local_model, model, positive
-from numpyro import deterministic, factor, param, plate, sample
+from numpyro import deterministic, factor, handlers, param, plate, prng_key, sample
 from numpyro.distributions import biject_to, constraints
+from numpyro.distributions.transforms import AffineTransform
 from numpyro.infer import autoguide
 
 import taut
@@ -97,6 +98,25 @@ def rotation(y):
     sample("sigma", dist.Delta(jnp.exp(v), log_density=-v))
 
 
+def shifted_lognormal(y):
+    guide_a()
+    base = dist.LogNormal(param("m", 0.0), positive("s"))
+    sample("sigma", dist.TransformedDistribution(base, AffineTransform(0.1, 1.0)))
+
+
+def density_of_its_own(y):
+    # Drawn by hand, with the log density stated beside it.
+    law = dist.Normal(param("loc", 0.0), positive("scale"))
+    value = law.sample(prng_key())
+    sample("a", dist.Delta(value, log_density=law.log_prob(value)))
+    guide_sigma()
+
+
+def mask_of_nothing(y):
+    sample("a", dist.Normal(param("loc", 0.0), positive("scale")).mask(True))
+    guide_sigma()
+
+
 RIGHT = [
     guide,
     point_estimate,
@@ -114,6 +134,9 @@ RIGHT = [
     pair_from_two,
     leading_axis,
     rotation,
+    shifted_lognormal,
+    density_of_its_own,
+    mask_of_nothing,
 ]
 
 
@@ -218,3 +241,16 @@ def test_lists_and_columns_are_data_as_they_are_for_a_fit():
         sample("slope", dist.Normal(param("loc", 0.0), positive("scale")))
 
     assert taut.check(listed, listed_guide, [1.0, 2.0], [2.0, 4.0]).problems == ()
+
+
+def test_a_weight_that_both_have_has_no_problem():
+    def tempered(y):
+        with handlers.scale(scale=0.5):
+            model(y)
+
+    def tempered_guide(y):
+        with handlers.scale(scale=0.5):
+            guide(y)
+
+    assert taut.check(tempered, tempered_guide, Y).problems == ()
+    assert taut.check(tempered, guide, Y).problems == ()

@@ -24,6 +24,8 @@ from taut.checking.running import Call
 from taut.checking.shapes import same_shape, shape_problems
 from taut.checking.supports import draw_jointly, support_problems
 from taut.checking.variables import VariableFindings, variable_problems
+from taut.checking.weights import weight_problems
+from taut.targets.abstract_run import NEEDS_A_NUMBER, NEEDS_A_VALUE, WRITE_IN_JAX
 from taut.targets.arguments import bind_arguments
 from taut.targets.location import model_location
 
@@ -88,9 +90,12 @@ def _all_problems(
 ) -> list[Problem]:
     problems = [*improper_problems(guide, model), *declaration_problems(guide)]
     shapes = shape_problems(guide, model)
-    flow = trace_flow(guide_call, guide, model, key)
+    try:
+        flow = trace_flow(guide_call, guide, model, key)
+    except Exception as error:
+        return [*problems, *shapes, _raised("guide", guide_call, error)]
     problems += name_problems(guide, model, prior_ok, flow.used())
-    problems += shapes
+    problems += [*shapes, *weight_problems(guide, model)]
     problems += dependence_problems(guide, model, flow)
     if any(p.kind == "start" and p.severity == "error" for p in problems):
         return problems  # what follows is computed at the first values
@@ -182,6 +187,15 @@ def _bind(
 
 
 def _raised(program: str, call: Call, error: Exception) -> Problem:
+    if isinstance(error, NEEDS_A_VALUE):
+        return Problem(
+            "error",
+            "raised",
+            program,
+            f"{program} {call.label!r} {NEEDS_A_NUMBER}{model_location(error)}",
+            "functions of JAX between params, drawn values and distributions",
+            WRITE_IN_JAX,
+        )
     first = (str(error).strip() or "no message").splitlines()[0]
     return Problem(
         "error",

@@ -5,9 +5,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from numpyro.distributions import constraints
+from jax.core import Tracer
+from numpyro.distributions import TransformedDistribution, constraints
+from numpyro.distributions.distribution import MaskedDistribution
 
 from taut.checking.running import Call, Run, innermost, is_delta, is_factor, is_improper, run
+
+REALS = ("real", "real_vector", "real_matrix")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +30,9 @@ class Site:
         discrete: whether its support is.
         computed: whether it is a `Delta` or deterministic: computed, not drawn.
         improper: whether its distribution has no density.
+        scale: what its log density is multiplied by, plates included; NaN if it is not a plain
+            number.
+        masked: whether a mask leaves out some of its log density.
         support: the support, in words.
     """
 
@@ -41,6 +48,8 @@ class Site:
     computed: bool
     improper: bool
     support: str
+    scale: float = 1.0
+    masked: bool = False
 
     @property
     def size(self) -> int:
@@ -128,6 +137,21 @@ def support_words(support: Any) -> str:
     return "real" if snake == "dependent" else snake
 
 
+def claims_too_much(fn: Any) -> bool:
+    """Whether a transformed distribution states the support of its map, wider than its own.
+
+    An affine map of a positive number states the real line, as if the number could be negative.
+    """
+    fn = innermost(fn)
+    if not isinstance(fn, TransformedDistribution):
+        return False
+    before = [fn.base_dist.support, *(part.codomain for part in fn.transforms[:-1])]
+    return any(
+        support_words(part.domain) in REALS and support_words(support) not in REALS
+        for part, support in zip(fn.transforms, before, strict=True)
+    )
+
+
 def plural(count: int, noun: str) -> str:
     """Return '1 number' or '3 numbers'."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
@@ -162,8 +186,24 @@ def _sample_site(name: str, message: dict) -> Site:
         discrete=bool(fn.support.is_discrete),
         computed=is_delta(message),
         improper=is_improper(fn),
-        support=support_words(fn.support),
+        support="unknown" if claims_too_much(fn) else support_words(fn.support),
+        scale=_scale(message["scale"]),
+        masked=_masked(fn),
     )
+
+
+def _scale(scale: Any) -> float:
+    if scale is None:
+        return 1.0
+    return float("nan") if isinstance(scale, Tracer) or np.ndim(scale) else float(scale)
+
+
+def _masked(fn: Any) -> bool:
+    while fn is not None:
+        if isinstance(fn, MaskedDistribution) and fn._mask is not True:
+            return True
+        fn = getattr(fn, "base_dist", None)
+    return False
 
 
 def _plates(result: Run) -> dict[str, Plate]:

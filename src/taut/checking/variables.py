@@ -17,11 +17,11 @@ from jax.flatten_util import ravel_pytree
 
 from taut._core.errors import InputError, first_few
 from taut.checking.flow import Flow, drawn_sites
+from taut.checking.lines import sample_line
 from taut.checking.parameters import nearby
 from taut.checking.problem import Problem
-from taut.checking.reading import Reading, plural
+from taut.checking.reading import REALS, Reading, plural
 from taut.checking.running import Call, Given, Run, is_delta, run, unscaled_log_prob
-from taut.checking.supports import REALS
 from taut.guides.pieces.jacobian import log_abs_dets
 from taut.guides.pieces.point import states_density
 
@@ -35,6 +35,9 @@ MOST_FOLDED, FOLD_DRAWS = 64, 64
 
 # Below this ratio of singular values, single precision cannot tell a rank that is lost.
 RANK = 2e-6
+
+# Supports whose values hold more numbers than are free.
+FEWER_FREE = ("simplex", "zero_sum", "sphere", "corr_cholesky", "corr_matrix", "lower_cholesky")
 
 # Rounding of a log determinant in single precision, for each row.
 ROUNDING = 1e-4
@@ -89,11 +92,13 @@ def variable_problems(
     smooth = [n for n in change.sources if not guide.sites[n].discrete]
     made = sum(guide.sites[n].size for n in change.computed)
     source = sum(guide.sites[n].size for n in smooth)
-    keyed = any("" in flow.computed[n] for n in change.computed)
+    keyed = [n for n in change.computed if "" in flow.computed[n]]
+    if keyed and not _states_all(call, guide, keyed, key):
+        return VariableFindings((*left, _hidden_noise(keyed)), corrects=False)
     if made > MOST_NUMBERS or keyed:
         return VariableFindings(tuple(left), corrects=False)
     if made > source:
-        return VariableFindings((*left, _too_few(guide, change)), corrects=False)
+        return VariableFindings((*left, _too_few(guide, model, change)), corrects=False)
     found = _determinants(call, guide, change, smooth, key)
     given, factors = found["given"], found["factors"]
     if made < source:
@@ -117,6 +122,31 @@ def variable_problems(
     if np.abs(given[sound] + added - needed).max() <= allowed:
         return VariableFindings((*left, _added(change, added)), corrects=False)
     return VariableFindings((*left, _wrong(change, given[sound], needed)), corrects=False)
+
+
+def _states_all(call: Call, guide: Reading, names: list[str], key: Any) -> bool:
+    """Whether the guide states a log density for each of some computed sites."""
+    params = {n: p.value for n, p in guide.parameters.items()}
+    found: list[bool] = []
+
+    def read(key: Any) -> None:
+        trace = run(call, key, params).trace
+        found.extend(states_density(trace[n].get("fn")) for n in names)
+
+    jax.eval_shape(read, key)
+    return all(found)
+
+
+def _hidden_noise(names: list[str]) -> Problem:
+    return Problem(
+        "error",
+        "density",
+        names[0],
+        f"{first_few(names)} {'is' if len(names) == 1 else 'are'} computed with random numbers "
+        "(numpyro.prng_key) that are no site of the guide, so no density is known",
+        "randomness that comes from numpyro.sample",
+        f"Write u = numpyro.sample('u', dist.Normal(0.0, 1.0)) and compute {names[0]} from it",
+    )
 
 
 def _determinants(
@@ -256,8 +286,20 @@ def _what(guide: Reading, change: Change) -> tuple[str, str]:
     return names, f"{names} {verb} {plural(made, 'number')} made from {source} {kind}{origin}"
 
 
-def _too_few(guide: Reading, change: Change) -> Problem:
+def _too_few(guide: Reading, model: Reading, change: Change) -> Problem:
     names, what = _what(guide, change)
+    bound = [n for n in change.computed if model.sites[n].support in FEWER_FREE]
+    if bound:
+        twin = model.sites[bound[0]]
+        return Problem(
+            "error",
+            "density",
+            names,
+            f"{what}. On the support {twin.support} of {bound[0]!r} fewer numbers are free than it "
+            "holds, and no Jacobian is computed there",
+            "a distribution on that support, which has its own",
+            f"Write {sample_line(twin)}",
+        )
     beside = f" and from {first_few(change.kept)}, drawn already" if change.kept else ""
     return Problem(
         "error",

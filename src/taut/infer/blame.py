@@ -75,7 +75,7 @@ def _outside(model_trace: dict, guide_trace: dict) -> list[str]:
         if not is_latent(site):
             continue
         value = np.asarray(site["value"])
-        inside = np.asarray(site["fn"].support(value))
+        inside = np.asarray(site["fn"].support(value)) | np.isnan(value).any()
         if not inside.all():
             shown = value[~inside][0] if inside.shape == value.shape else value
             kinds = [type(mixture_of(s["fn"])).__name__ for s in (guide_trace[name], site)]

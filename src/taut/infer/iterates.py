@@ -32,6 +32,12 @@ class Record:
         self._losses.append(losses)
         self.steps += len(losses)
 
+    def rewind(self, steps: int) -> None:
+        """Forget the chunks after so many steps; `steps` is where one of them began."""
+        while self.steps > steps:
+            self.steps -= len(self._losses.pop())
+            self._iterates.pop()
+
     @property
     def losses(self) -> Float[np.ndarray, " steps"]:
         """The loss of every step."""

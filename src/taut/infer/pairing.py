@@ -5,7 +5,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from numpyro.distributions import Delta
+from numpyro.distributions import Delta, Unit
 
 from taut._core.errors import InputError, did_you_mean, first_few
 
@@ -30,6 +30,28 @@ def check_pair(model_trace: dict, guide_trace: dict) -> None:
         if name in guide
         for problem in _disagreements(name, site, guide[name])
     ]
+    problems += _plate_sizes(model_trace, guide_trace)
+    if problems:
+        raise InputError(problems)
+
+
+def check_observed(guide_trace: dict, model_trace: dict) -> None:
+    """Refuse sites that a guide was given values for, where a run of the model broke.
+
+    Args:
+        guide_trace: the guide's sites.
+        model_trace: the sites that the model visited before it broke.
+
+    Raises:
+        InputError: names them.
+    """
+    problems = [
+        f"the guide's site {name!r} has obs=, so it is not drawn; write numpyro.sample({name!r}, "
+        "...) without obs="
+        for name, site in guide_trace.items()
+        if site["type"] == "sample" and site["is_observed"] and name not in model_trace
+        if not isinstance(site["fn"], Unit)
+    ]
     if problems:
         raise InputError(problems)
 
@@ -47,6 +69,19 @@ def warn_of_extra(model_trace: dict, guide_trace: dict) -> None:
             "purpose, mark them with infer={'is_auxiliary': True}",
             stacklevel=2,
         )
+
+
+def _plate_sizes(model_trace: dict, guide_trace: dict) -> list[str]:
+    sizes = [
+        {n: s["args"] for n, s in trace.items() if s["type"] == "plate"}
+        for trace in (model_trace, guide_trace)
+    ]
+    return [
+        f"plate {name!r} has {theirs[0]} rows in the guide and {sizes[0][name][0]} in the model; "
+        "give both the same size"
+        for name, theirs in sizes[1].items()
+        if name in sizes[0] and theirs[0] != sizes[0][name][0]
+    ]
 
 
 def _latents(trace: dict) -> dict[str, dict]:

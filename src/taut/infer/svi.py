@@ -331,7 +331,7 @@ def _read_program(
     def read(args: tuple, kwargs: dict, _: list[Any]) -> Any:
         return _read_params(problem, args, kwargs)
 
-    found, arguments, held = run_abstractly(problem.model, arguments, watch, read)
+    found, arguments, held = run_abstractly(problem.model, arguments, watch, read, problem.guide)
     sites, shapes, factors = found
     return SVIProgram(problem, arguments, sites, shapes, factors, watch), arguments, held
 

@@ -5,14 +5,17 @@ Ctrl-C and asks whether to stop. How many steps a chunk has depends on how long 
 compute does not depend on how they are cut.
 """
 
+import collections
 import dataclasses
 import time
 from typing import Any
 
+import jax
 import numpy as np
 
 from taut.infer.blame import blame
 from taut.infer.iterates import Record
+from taut.infer.shorter import can_shorten
 from taut.infer.svi_program import CHUNK, SVIProgram, SVIState
 from taut.loop.progress import Progress
 from taut.loop.verdict import Verdict
@@ -41,8 +44,9 @@ class Run:
     """What came out of a run.
 
     Attributes:
-        state: the last finite state.
-        losses: of every step made, the one that failed included.
+        state: the last state, or the last one with a finite loss where the run failed.
+        losses: of every step made, the one that failed included; a retry takes the place of what it
+            repeats.
         verdict: why it stopped, and whether it had settled.
     """
 
@@ -65,6 +69,9 @@ def run_steps(
 ) -> Run:
     """Make steps until they are done, fail, are interrupted, or have settled.
 
+    Where a step is not finite because the one before led too far, the run goes back before that one
+    and on with steps a tenth as long, once.
+
     Args:
         program: what to step.
         leaves: the data.
@@ -77,8 +84,8 @@ def run_steps(
         line: where to show progress.
     """
     record = Record(program.problem.optim.get_params(state.optim_state))
-    pace = _Pace()
-    verdict = None
+    pace, recent = _Pace(), _Recent(program, leaves, stable, forward)
+    verdict, retry, told = None, "", ""
     # Of the type it comes back with, or the second chunk would compile anew.
     outside: Any = np.int32(0)
     try:
@@ -89,9 +96,10 @@ def run_steps(
             if unbounded:
                 left = min(left, FALL_EVERY - record.steps % FALL_EVERY)
             count = min(left, pace.count)
+            recent.note(record.steps, state, outside)
             pace.start()
             made, tried, going, outside, losses, kept = program.steps(
-                leaves, state, record.steps, count, outside, stable, forward
+                leaves, state, record.steps, count, outside, stable, forward, bool(retry)
             )
             tried, losses = int(tried), np.asarray(losses)
             state = made
@@ -99,7 +107,18 @@ def run_steps(
             pace.stop(tried)
             line.update(f"step {record.steps:,} of {num_steps:,}", loss=_mean(losses[:tried]))
             if not going:
-                verdict = _failed(program, leaves, state, record)
+                failed, why = record.steps, _why(program, leaves, state)
+                good = recent.last_good(record.losses)
+                if good is None:
+                    verdict = _failed(failed, why, retry)
+                elif retry or not _can_help(program, leaves, state):
+                    verdict = _failed(failed, why, retry)
+                    if not np.isfinite(record.losses[-1]):
+                        state = recent.before(good, short=bool(retry))[0]
+                else:
+                    state, outside = recent.before(good, record)
+                    retry = f"from step {good:,} on the steps were a tenth as long"
+                    told = f"Step {failed:,} was not finite: {why}. So {retry}"
             elif unbounded and record.steps % FALL_EVERY == 0 and _fell(record.losses):
                 why = f"stopped after {record.steps:,} steps, as the loss falls without bound"
                 verdict = Verdict(False, "unbounded", f"{why}: {unbounded}")
@@ -114,10 +133,51 @@ def run_steps(
         verdict = Verdict(
             False, "interrupted", f"interrupted after {record.steps:,} of {num_steps:,} steps"
         )
+    if told and verdict.reason != "non-finite":
+        verdict = dataclasses.replace(verdict, message=f"{verdict.message}. {told}")
     losses = record.losses
     if len(losses):
         line.finish(f"{len(losses):,} steps, {_ENDS[verdict.reason]}", loss=_mean(losses[-CHUNK:]))
     return Run(state, losses, verdict)
+
+
+class _Recent:
+    """Where the last two chunks began, which is enough to go back to any step of the last one."""
+
+    def __init__(self, program: SVIProgram, leaves: tuple, stable: bool, forward: bool):
+        self._program, self._leaves, self._options = program, leaves, (stable, forward)
+        self._begun: collections.deque = collections.deque(maxlen=2)
+
+    def note(self, steps: int, state: SVIState, outside: Any) -> None:
+        """Note that a chunk begins here."""
+        self._begun.append((steps, state, outside))
+
+    def last_good(self, losses: np.ndarray) -> int | None:
+        """Return the last step before the failed one whose loss was finite, if it can be repeated.
+
+        There is none where the guide draws outside the support, which no smaller step mends.
+        """
+        good = np.flatnonzero(np.isfinite(losses[:-1])) + 1
+        if np.isposinf(losses[-1]) or len(good) == 0 or good[-1] <= self._begun[0][0]:
+            return None
+        return int(good[-1])
+
+    def before(
+        self, step: int, record: Record | None = None, short: bool = False
+    ) -> tuple[SVIState, Any]:
+        """Repeat a chunk up to a step, bit by bit; return the state and count of draws outside."""
+        begin, state, outside = [b for b in self._begun if b[0] < step][-1]
+        if record is not None:
+            record.rewind(begin)
+            self._begun.clear()
+        if begin + 1 < step:
+            count = step - 1 - begin
+            state, tried, _, outside, losses, kept = self._program.steps(
+                self._leaves, state, begin, count, outside, *self._options, short
+            )
+            if record is not None:
+                record.extend(np.asarray(losses)[: int(tried)], np.asarray(kept))
+        return state, outside
 
 
 class _Pace:
@@ -160,14 +220,23 @@ def _ended(record: Record) -> Verdict:
     return Verdict(judged.converged, reason, message)
 
 
-def _failed(program: SVIProgram, leaves: Any, state: SVIState, record: Record) -> Verdict:
+def _why(program: SVIProgram, leaves: tuple, state: SVIState) -> str:
     args, kwargs = program.rebuild(leaves)
-    why = blame(program.problem, program.sites, state, args, kwargs)
-    return Verdict(
-        False,
-        "non-finite",
-        f"step {record.steps:,} was not finite: {why}. What came before it is returned",
-    )
+    return blame(program.problem, program.sites, state, args, kwargs)
+
+
+def _can_help(program: SVIProgram, leaves: tuple, state: SVIState) -> bool:
+    """Whether smaller steps can be made, and the data are not what is not finite."""
+    data = (np.asarray(leaf) for leaf in jax.tree.leaves(leaves))
+    finite = all(np.isfinite(d).all() for d in data if np.issubdtype(d.dtype, np.inexact))
+    return finite and can_shorten(program.problem.optim, state.optim_state)
+
+
+def _failed(step: int, why: str, retry: str) -> Verdict:
+    message = f"step {step:,} was not finite: {why}. What came before it is returned"
+    if retry:
+        message = f"{message}. A retry did not help: {retry}"
+    return Verdict(False, "non-finite", message)
 
 
 def _steps(count: int) -> str:

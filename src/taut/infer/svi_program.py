@@ -26,6 +26,7 @@ from taut.infer.params import (
     read_param,
 )
 from taut.infer.settling import COORDINATES, THINNING
+from taut.infer.shorter import shortened
 from taut.infer.traces import mutable_values, run_model
 from taut.targets.arguments import Arguments
 from taut.targets.oracle import compiler_options
@@ -241,6 +242,7 @@ class SVIProgram:
         outside: Any,
         stable: bool,
         forward: bool,
+        short: bool,
     ) -> tuple[SVIState, Any, Any, Any, Any, Any]:
         """Make up to `CHUNK` steps; stop before one whose loss or parameters are not finite.
 
@@ -255,13 +257,15 @@ class SVIProgram:
             outside: how many steps just before drew outside the support.
             stable: pass over steps that are not finite instead.
             forward: differentiate forwards.
+            short: make every step a tenth as long.
 
         Returns:
             The state; how many steps were tried; whether to go on; `outside` for the next call;
             losses (CHUNK,), of which as many are filled as were tried; iterates
             (KEPT, coordinates), a row for each block of 50 steps.
         """
-        return self._jitted(self._steps, stable, forward)(leaves, state, begin, count, outside)
+        steps = self._jitted(self._steps, stable, forward, short)
+        return steps(leaves, state, begin, count, outside)
 
     def _start(self, leaves: tuple, key: Any, given: dict) -> SVIState:
         return self.problem.start(key, given, *self.rebuild(leaves))
@@ -280,6 +284,7 @@ class SVIProgram:
         self,
         stable: bool,
         forward: bool,
+        short: bool,
         leaves: tuple,
         state: SVIState,
         begin: Any,
@@ -297,6 +302,9 @@ class SVIProgram:
         def advance(carry: Any) -> Any:
             tried, _, outside, old, losses, kept = carry
             new, loss = self._step(stable, forward, leaves, old)
+            if short:
+                optim_state = shortened(self.problem.optim, old.optim_state, new.optim_state)
+                new = new._replace(optim_state=optim_state)
             raw = self.problem.optim.get_params(new.optim_state)
             finite = jnp.isfinite(loss)
             for leaf in jax.tree.leaves(raw):

@@ -22,7 +22,7 @@ from numpyro.distributions.distribution import ExpandedDistribution, Independent
 from numpyro.primitives import Messenger
 
 from taut.infer.computed_sites import as_draws, with_jacobians
-from taut.infer.pairing import check_pair, warn_of_extra
+from taut.infer.pairing import check_observed, check_pair, warn_of_extra
 from taut.targets.abstract_run import improper_value
 
 PATHWISE, MIXTURE, SCORE = "pathwise", "mixture", "score"
@@ -94,6 +94,7 @@ def run_model(
     except Exception:
         # A wrong shape from the guide may have broken the model further on: say that instead.
         check_pair(recorder.trace, guide_trace)
+        check_observed(guide_trace, recorder.trace)
         raise
     check_pair(trace, guide_trace)
     return trace

@@ -14,7 +14,7 @@ from taut.guides.guide import LOG_2PI
 from taut.guides.noise import matched_noise, power_of_two
 from taut.guides.triangular import TriangularFlow
 from taut.loop.allowance import allowed_gradients
-from taut.loop.monitor import Monitor, OutOfTime
+from taut.loop.monitor import Monitor
 from taut.loop.stages import Outcome, default_tolerance
 from taut.loop.verdict import Verdict
 from taut.objectives.triangular import FlowEvaluation, Terms, TermsChart, evaluate_flow, grow
@@ -72,14 +72,11 @@ class FlowFit:
         Args:
             outcome: the fitted full-rank Gaussian.
             always: bend it even where its draws are nearly as good as independent ones.
-        """
-        try:
-            return self._run(outcome, always)
-        except OutOfTime:
-            self._monitor.best = outcome.guide
-            return outcome
 
-    def _run(self, outcome: Outcome, always: bool) -> Outcome:
+        Raises:
+            OutOfTime: the budget is spent; the monitor has the best so far.
+        """
+        self._monitor.best = outcome.guide
         gaussian = TriangularFlow.around(outcome.guide)
         dim = gaussian.dim
         draws = max(FEWEST_DRAWS, power_of_two(DRAWS_PER_DIM * dim))

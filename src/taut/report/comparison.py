@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from taut.report.plot_forest import draw_forest
 from taut.report.plot_overlay import draw_overlay
 from taut.report.summary import Summary, summarise
 from taut.report.terminal import shorten_middle
+
+WIDTH = 80
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -148,7 +151,8 @@ class Comparison:
         ]
         lines += text_lines(self)
         lines.append("")
-        lines += [_account(name, entry) for name, entry in self.entries.items()]
+        for name, entry in self.entries.items():
+            lines += textwrap.wrap(_account(name, entry), WIDTH, subsequent_indent="  ")
         if self.missing:
             lines.append(f"not in all of them: {first_few(list(self.missing))}")
         return "\n".join(lines)

@@ -5,6 +5,7 @@ tracer, as `len(np.unique(index))` does, the argument it asked for is held stati
 repeated.
 """
 
+import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,8 +19,12 @@ from taut.targets.arguments import Arguments
 from taut.targets.location import model_location
 from taut.targets.validation import CANNOT_SAMPLE
 
-_NEEDS_A_VALUE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
-_NEEDS_A_VALUE += (jax.errors.TracerIntegerConversionError, jax.errors.NonConcreteBooleanIndexError)
+NEEDS_A_VALUE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
+NEEDS_A_VALUE += (jax.errors.TracerIntegerConversionError, jax.errors.NonConcreteBooleanIndexError)
+"""Errors of programs that ask a traced value for its number."""
+
+NEEDS_A_NUMBER = "uses a param or a drawn value where Python or NumPy needs a plain number"
+WRITE_IN_JAX = "Write jnp in place of np, jnp.where in place of if, and no float() or int()"
 
 Reading = TypeVar("Reading")
 
@@ -29,6 +34,7 @@ def run_abstractly(
     arguments: Arguments,
     watch: Watch,
     read: Callable[[tuple, dict, list[Any]], Reading],
+    guide: Callable | None = None,
 ) -> tuple[Reading, Arguments, tuple[str, ...]]:
     """Run a model with tracers for its data, and read what it did.
 
@@ -38,12 +44,13 @@ def run_abstractly(
         watch: notices changes in what the model reads; those of the runs made here are excused.
         read: `read(args, kwargs, tracers)` runs the model and returns what is wanted of the run,
             free of tracers; `tracers` stand for the data leaves in order.
+        guide: a guide that is run with the model, for error messages.
 
     Returns:
         What was read, the arguments with those held static that had to be, and the names of these.
 
     Raises:
-        InputError: the model raised an error.
+        InputError: model or guide raised an error.
     """
     held: tuple[str, ...] = ()
     while True:
@@ -51,14 +58,14 @@ def run_abstractly(
         try:
             with watch.running():
                 return _run_once(arguments, tracers, read), arguments, held
-        except _NEEDS_A_VALUE as error:
+        except NEEDS_A_VALUE as error:
             names = _asked_for(error, arguments, tracers)
             if not names:
-                raise InputError(model_failed(model, error, arguments)) from None
+                raise InputError(_failed(model, guide, error, arguments)) from None
         except InputError:
             raise
         except Exception as error:
-            raise InputError(model_failed(model, error, arguments)) from None
+            raise InputError(_failed(model, guide, error, arguments)) from None
         held = (*held, *names)
         arguments = arguments.hold_static(names)
 
@@ -86,19 +93,29 @@ def is_improper(fn: Any) -> bool:
     return False
 
 
-def model_failed(model: Callable, error: Exception, arguments: Arguments) -> str:
-    """Return the sentence for an error that a model raised, with what is likely to help."""
+def model_failed(
+    model: Callable, error: Exception, arguments: Arguments, program: str = "model"
+) -> str:
+    """Return the sentence for an error that a model, or a guide, raised, and what may help."""
     label = getattr(model, "__name__", type(model).__name__)
-    first = (str(error).strip() or "no message").splitlines()[0]
     where = model_location(error)
-    said = f"model {label!r} raised {type(error).__name__}{where}: {first}"
-    if isinstance(error, jax.errors.TracerBoolConversionError):
-        said += " Python's if, and, or need a number, and a latent value is none yet: use jnp.where"
-    elif "shape" in first:
+    if isinstance(error, NEEDS_A_VALUE):
+        return f"{program} {label!r} {NEEDS_A_NUMBER}{where}. {WRITE_IN_JAX}"
+    first = (str(error).strip() or "no message").splitlines()[0]
+    said = f"{program} {label!r} raised {type(error).__name__}{where}: {first}"
+    if "shape" in first:
         leaves = zip(arguments.leaf_names, arguments.leaves, strict=True)
         shapes = [f"{name} {np.shape(value)}" for name, value in leaves]
         said += f" (the arguments have shapes: {', '.join(shapes)})" if shapes else ""
     return said
+
+
+def _failed(model: Callable, guide: Callable | None, error: Exception, arguments: Arguments) -> str:
+    code = getattr(guide, "__code__", None)
+    frames = traceback.walk_tb(error.__traceback__)
+    if guide is not None and any(frame.f_code is code for frame, _ in frames):
+        return model_failed(guide, error, arguments, "guide")
+    return model_failed(model, error, arguments)
 
 
 def _run_once(
@@ -126,10 +143,7 @@ def _asked_for(error: Exception, arguments: Arguments, tracers: list[Any]) -> li
     names = arguments.leaf_names
     by_id = {id(tracer): name for tracer, name in zip(tracers, names, strict=False)}
     # The tracer that was asked is a local of the innermost frames.
-    frames, traceback = [], error.__traceback__
-    while traceback is not None:
-        frames.append(traceback.tb_frame)
-        traceback = traceback.tb_next
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed(frames[-6:]):
         hits = {by_id[id(v)] for v in frame.f_locals.values() if id(v) in by_id}
         if len(hits) == 1:
