@@ -6,6 +6,7 @@ import numpyro.distributions as dist
 import pytest
 from numpyro import deterministic, factor, param, plate, sample
 from numpyro.distributions import constraints
+from scipy.special import gammaln
 from seeds import SEEDS
 
 import taut
@@ -41,6 +42,35 @@ def test_a_jacobian_that_nobody_wrote_is_counted(seed):
     # At the end log p - log q is rounding: terms of up to u^2 / 2 = 8 in single precision.
     assert abs(value) < 5 * error + 8 * np.finfo(np.float32).eps
     assert any("Taut adds -log|det J|" in finding.message for finding in found.findings)
+
+
+PRIOR, SEEN = np.array([2.0, 3.0, 4.0]), np.array([5.0, 5.0, 10.0])
+
+
+def shares(y=None):
+    p = sample("p", dist.Dirichlet(jnp.asarray(PRIOR)))
+    sample("y", dist.Multinomial(20, p), obs=y)
+
+
+def broken_stick(y=None):
+    low = param("low", jnp.array([3.0, 4.0]), constraint=constraints.positive)
+    high = param("high", jnp.array([5.0, 3.0]), constraint=constraints.positive)
+    v = sample("v", dist.Beta(low, high).to_event(1))
+    deterministic("p", jnp.stack([v[0], (1 - v[0]) * v[1], (1 - v[0]) * (1 - v[1])]))
+
+
+def test_a_simplex_is_made_of_a_broken_stick():
+    found = fit(shares, SEEN, guide=broken_stick)
+    # The first piece is Beta(2 + 5, 3 + 4 + 15), the second of what is left Beta(3 + 5, 4 + 10).
+    np.testing.assert_allclose(found.guide.params["low"], [7.0, 8.0], atol=0.01)
+    np.testing.assert_allclose(found.guide.params["high"], [22.0, 14.0], atol=0.03)
+    after = PRIOR + SEEN
+    evidence = gammaln(PRIOR.sum()) - gammaln(PRIOR).sum() + gammaln(21) - gammaln(SEEN + 1).sum()
+    evidence += gammaln(after).sum() - gammaln(after.sum())
+    # Four sums of terms of up to 60 in single precision.
+    assert found.log_evidence[0] == pytest.approx(
+        evidence, abs=float(240 * np.finfo(np.float32).eps)
+    )
 
 
 def two_bumps():

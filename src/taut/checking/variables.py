@@ -36,8 +36,9 @@ MOST_FOLDED, FOLD_DRAWS = 64, 64
 # Below this ratio of singular values, single precision cannot tell a rank that is lost.
 RANK = 2e-6
 
-# Supports whose values hold more numbers than are free.
-FEWER_FREE = ("simplex", "zero_sum", "sphere", "corr_cholesky", "corr_matrix", "lower_cholesky")
+# Supports whose values hold more numbers than are free. Densities on a simplex are of all but the
+# last number.
+FEWER_FREE = ("zero_sum", "sphere", "corr_cholesky", "corr_matrix", "lower_cholesky")
 
 # Rounding of a log determinant in single precision, for each row.
 ROUNDING = 1e-4
@@ -51,11 +52,23 @@ class Change:
         computed: model sites with a random value that is computed.
         sources: the drawn sites outside the model that they are made from.
         kept: the drawn sites of the model that they are made from.
+        simplexes: the computed sites whose last number follows from the others.
     """
 
     computed: tuple[str, ...]
     sources: tuple[str, ...]
     kept: tuple[str, ...]
+    simplexes: tuple[str, ...] = ()
+
+    def free(self, name: str, value: Any) -> Any:
+        """Return the numbers of a computed site that its density is a density of."""
+        return value[..., :-1] if name in self.simplexes else value
+
+    def numbers(self, guide: Reading) -> int:
+        """How many numbers are made."""
+        shapes = {n: guide.sites[n].shape for n in self.computed}
+        empty = (np.empty(shape) for shape in shapes.values())
+        return sum(self.free(n, v).size for n, v in zip(shapes, empty, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +91,8 @@ def find_change(guide: Reading, model: Reading, flow: Flow) -> Change:
     parents = frozenset().union(*(flow.computed[n] for n in computed))
     sources = tuple(n for n in drawn if n in parents and n not in latents)
     kept = tuple(n for n in drawn if n in parents and n in latents)
-    return Change(tuple(computed), sources, kept)
+    simplexes = tuple(n for n in computed if model.sites[n].support == "simplex")
+    return Change(tuple(computed), sources, kept, simplexes)
 
 
 def variable_problems(
@@ -90,7 +104,7 @@ def variable_problems(
     if not change.computed:
         return VariableFindings(tuple(left), corrects=False)
     smooth = [n for n in change.sources if not guide.sites[n].discrete]
-    made = sum(guide.sites[n].size for n in change.computed)
+    made = change.numbers(guide)
     source = sum(guide.sites[n].size for n in smooth)
     keyed = [n for n in change.computed if "" in flow.computed[n]]
     if keyed and not _states_all(call, guide, keyed, key):
@@ -157,7 +171,7 @@ def _determinants(
 
     def values_at(params: dict, key: Any, fixed: dict, moving: dict) -> Any:
         result = run(call, key, params, Given({**fixed, **moving}, {}))
-        parts = [jnp.ravel(result.trace[n]["value"]) for n in change.computed]
+        parts = [jnp.ravel(change.free(n, result.trace[n]["value"])) for n in change.computed]
         return jnp.concatenate(parts), result
 
     def added(params: dict, key: Any, fixed: dict, moving: dict, result: Run) -> Any:
@@ -165,7 +179,7 @@ def _determinants(
 
         def fn(values: dict) -> dict:
             trace = values_at(params, key, fixed, values)[1].trace
-            return {n: trace[n]["value"] for n in change.computed}
+            return {n: change.free(n, trace[n]["value"]) for n in change.computed}
 
         known = [n for n in change.computed if states_density(result.trace[n].get("fn"))]
         try:
@@ -215,7 +229,8 @@ def _folds(call: Call, guide: Reading, change: Change, smooth: list[str], key: A
 
         def made(flat: Any) -> Any:
             trace = run(call, key, params, Given({**values, **unravel(flat)}, {})).trace
-            return jnp.concatenate([jnp.ravel(trace[n]["value"]) for n in change.computed])
+            parts = [change.free(n, trace[n]["value"]) for n in change.computed]
+            return jnp.concatenate([jnp.ravel(part) for part in parts])
 
         return jnp.linalg.slogdet(jax.jacfwd(made)(flat))[0]
 
@@ -277,7 +292,7 @@ def _left_over(guide: Reading, model: Reading, flow: Flow, change: Change) -> li
 
 def _what(guide: Reading, change: Change) -> tuple[str, str]:
     """Say how many numbers are made, and of which."""
-    made = sum(guide.sites[n].size for n in change.computed)
+    made = change.numbers(guide)
     source = sum(guide.sites[n].size for n in change.sources if not guide.sites[n].discrete)
     names = first_few(change.computed)
     verb = "is" if len(change.computed) == 1 else "are"

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.distributions import Delta
+from numpyro.distributions import Delta, constraints
 from numpyro.distributions.distribution import MaskedDistribution
 
 from taut._core.dependence import dependence
@@ -72,7 +72,7 @@ def with_jacobians(guide_trace: dict, model_trace: dict, again: Callable[[dict],
 
     def made(values: dict) -> dict:
         found = again({**drawn, **values})
-        return {name: found[name]["value"] for name in computed}
+        return {name: _free_numbers(found[name]["value"], latents[name]) for name in computed}
 
     values = {name: drawn[name] for name in auxiliary}
     closed = jax.make_jaxpr(made)(values)
@@ -165,6 +165,12 @@ def _spread(rows: Any, batch: tuple[int, ...]) -> Any:
     left = batch[rows.ndim :]
     shared = rows.reshape(rows.shape + (1,) * len(left)) / math.prod(left)
     return jnp.broadcast_to(shared, batch)
+
+
+def _free_numbers(value: Any, twin: dict) -> Any:
+    """Return what a density is a density of: the last of a simplex follows from the others."""
+    support = twin["fn"].support
+    return value[..., :-1] if support is constraints.simplex else value
 
 
 def _deterministic(site: dict) -> bool:
