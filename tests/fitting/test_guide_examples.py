@@ -1,19 +1,8 @@
 """The examples that fit a guide function reach the exact answer written beside them."""
 
-import importlib.util
-import pathlib
-
 import numpy as np
 import pytest
-
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "guides"
-
-
-def example(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from example_guides import example
 
 
 def test_the_inclination_is_that_of_the_grid(tmp_path):

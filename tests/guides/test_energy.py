@@ -1,25 +1,15 @@
 """Guides given by a formula: both examples reach their exact answer, mistakes are named."""
 
-import importlib.util
 import math
-import pathlib
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from example_guides import example
 from numpyro.distributions import constraints
 from seeds import SEEDS
 
 import taut
-
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "guides"
-
-
-def example(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_gaussian_in_a_box_has_its_scales(tmp_path):

@@ -11,6 +11,11 @@ from jaxtyping import Float
 LOG_2PI = math.log(2.0 * math.pi)
 
 
+def standard_log_prob(noise: Float[Any, "*draws dim"]) -> Float[Any, "*draws"]:
+    """Return the log density of standard normal noise."""
+    return -0.5 * (noise**2).sum(axis=-1) - 0.5 * noise.shape[-1] * LOG_2PI
+
+
 class Guide(abc.ABC):
     """A normalised distribution on R^dim that can be drawn from."""
 

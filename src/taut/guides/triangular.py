@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from taut._core.modules import module
 from taut._core.namespace import match_dtype, namespace, solve_lower
 from taut.guides.full_rank import FullRankNormal
-from taut.guides.guide import LOG_2PI, LatentGuide
+from taut.guides.guide import LatentGuide, standard_log_prob
 from taut.guides.noise import matched_noise
 
 # Fixed draws that the moments, which have no short closed form, are taken from.
@@ -195,15 +195,12 @@ class TriangularFlow(LatentGuide):
         """Return draws and their log densities, which need no inverse."""
         noise = rng.standard_normal((count, self.dim))
         layers = self.layers(noise)
-        squares = (noise**2).sum(axis=1)
-        log_q = -0.5 * squares - 0.5 * self.dim * LOG_2PI - self.log_det_of(layers)
-        return self.place(layers), log_q
+        return self.place(layers), standard_log_prob(noise) - self.log_det_of(layers)
 
     def log_prob(self, z: Float[Any, "*draws dim"]) -> Float[Any, "*draws"]:
         """Return the normalised log density at latent vectors."""
         noise = self.inverse(z)
-        squares = (noise**2).sum(axis=-1)
-        return match_dtype(-0.5 * squares - 0.5 * self.dim * LOG_2PI - self.log_det(noise), z)
+        return match_dtype(standard_log_prob(noise) - self.log_det(noise), z)
 
     def mean(self) -> Float[Any, " dim"]:
         """Return the mean of each latent coordinate, over 8192 fixed draws."""

@@ -10,15 +10,15 @@ import dataclasses
 import numpy as np
 
 from taut.guides.full_rank import FullRankNormal
-from taut.guides.guide import LOG_2PI
+from taut.guides.guide import standard_log_prob
 from taut.guides.noise import matched_noise, power_of_two
 from taut.guides.triangular import TriangularFlow
 from taut.loop.allowance import allowed_gradients
+from taut.loop.descent import descend
 from taut.loop.monitor import Monitor
 from taut.loop.stages import Outcome, default_tolerance
 from taut.loop.verdict import Verdict
 from taut.objectives.triangular import FlowEvaluation, Terms, TermsChart, evaluate_flow, grow
-from taut.solvers.lbfgs import Lbfgs
 
 FEWEST_DRAWS, MOST_DRAWS = 512, 1024
 DRAWS_PER_DIM = 8
@@ -121,28 +121,19 @@ class FlowFit:
         """Fit the free coefficients on the draws of an evaluation; return also the nats gained."""
         guide = terms.flow(start.guide)
         chart = TermsChart(guide, terms)
-        noise = start.noise
-        first = evaluate_flow(lambda z: (start.values, start.gradients), guide, noise)
-        latest = {"evaluation": first}
-
-        def function(point: np.ndarray) -> tuple[float, np.ndarray]:
-            new = evaluate_flow(self._monitor, chart.guide(point), noise)
-            if not np.isfinite(new.loss):
-                return np.inf, np.zeros(chart.size)
-            if new.loss < latest["evaluation"].loss:
-                latest["evaluation"] = new
-            return new.loss, chart.gradient(new)
-
-        solver = Lbfgs(function, self._resolution)
-        state = solver.init(np.zeros(chart.size), first.loss, chart.gradient(first))
-        goal, quiet = FINISHED * self._tolerance, 0
-        while state.tried < EVALUATIONS_PER_ROUND and quiet < 2:
-            state = solver.step(state)
-            if not state.moved or self._monitor.gradients > self._last:
-                break
-            self._monitor.record(latest["evaluation"], "flow")
-            quiet = quiet + 1 if state.decrease < goal and state.predicted < goal else 0
-        best = latest["evaluation"]
+        first = evaluate_flow(lambda z: (start.values, start.gradients), guide, start.noise)
+        best, _ = descend(
+            first,
+            lambda point: evaluate_flow(self._monitor, chart.guide(point), start.noise),
+            lambda point, evaluation: chart.gradient(evaluation),
+            chart.size,
+            lambda evaluation: FINISHED * self._tolerance,
+            self._monitor,
+            "flow",
+            self._resolution,
+            EVALUATIONS_PER_ROUND,
+            self._last,
+        )
         return best, first.loss - best.loss
 
     def _compare(self, flow: FlowEvaluation, gaussian: TriangularFlow) -> dict[str, np.ndarray]:
@@ -157,8 +148,8 @@ def _better(flow: np.ndarray, gaussian: np.ndarray) -> bool:
 
 
 def _log_ratios(evaluation: FlowEvaluation) -> np.ndarray:
-    log_noise = -0.5 * (evaluation.noise**2 + LOG_2PI).sum(axis=1)
-    return evaluation.values + evaluation.guide.log_det_of(evaluation.layers) - log_noise
+    log_q = standard_log_prob(evaluation.noise) - evaluation.guide.log_det_of(evaluation.layers)
+    return evaluation.values - log_q
 
 
 def _efficient(evaluation: FlowEvaluation) -> bool:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from taut.guides.noise import power_of_two
+from taut.loop.descent import descend
 from taut.loop.monitor import Monitor
 from taut.loop.verdict import Verdict
 from taut.objectives.matched_elbo import Evaluation, Family, evaluate
-from taut.solvers.lbfgs import Lbfgs
 from taut.solvers.natural_gradient import NaturalGradient
 
 MOST_DRAWS = 16384
@@ -182,34 +182,17 @@ class GaussianFit:
 
     def _quasi_newton(self, evaluation: Evaluation, allowed: int) -> tuple[Evaluation, bool]:
         chart = self._family.chart(evaluation.guide)
-        noise = evaluation.noise
-        goal = self._goal(evaluation)
-        latest = {"evaluation": evaluation}
-
-        def function(point: np.ndarray) -> tuple[float, np.ndarray]:
-            new = evaluate(self._monitor, chart.guide(point), noise)
-            if not np.isfinite(new.loss):
-                return np.inf, np.zeros(chart.size)
-            if new.loss < latest["evaluation"].loss:
-                latest["evaluation"] = new
-            return new.loss, chart.gradient(point, new)
-
-        origin = np.zeros(chart.size)
-        solver = Lbfgs(function, self._resolution)
-        state = solver.init(origin, evaluation.loss, chart.gradient(origin, evaluation))
-        quiet = 0
-        while state.tried < allowed:
-            state = solver.step(state)
-            if not state.moved:
-                # No lower value along the direction: as low as these draws can resolve.
-                return latest["evaluation"], state.predicted < 10.0 * goal
-            self._monitor.record(latest["evaluation"], "l-bfgs")
-            # What the draws can resolve changes as the guide comes nearer.
-            goal = self._goal(latest["evaluation"])
-            quiet = quiet + 1 if state.decrease < goal and state.predicted < goal else 0
-            if quiet >= 2:
-                return latest["evaluation"], True
-        return latest["evaluation"], False
+        return descend(
+            evaluation,
+            lambda point: evaluate(self._monitor, chart.guide(point), evaluation.noise),
+            chart.gradient,
+            chart.size,
+            self._goal,
+            self._monitor,
+            "l-bfgs",
+            self._resolution,
+            allowed,
+        )
 
     def _polish(self, guide: Any, draws: int, gap: float) -> Outcome | None:
         """Average natural-gradient steps over fresh draws; None if they disagree with the guide."""
