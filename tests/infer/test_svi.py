@@ -368,11 +368,34 @@ def formula(name, stray):
 
 def test_a_loss_that_a_factor_leaves_without_a_bound_is_caught():
     svi = SVI(boxed, formula("shape", stray=True), optim.Adam(0.05), Trace_ELBO())
-    result = _run(svi, 3000)
+    with pytest.warns(UserWarning, match="the loss can fall without bound"):
+        result = _run(svi, 3000)
+    assert [finding.level for finding in result.findings] == ["bad"]
     assert result.verdict.reason == "unbounded"
     assert len(result.losses) < 500
     assert "factor 'shape' has parameters that do not reach the sampler" in result.verdict.message
     assert "taut.guides.energy" in result.verdict.message
     # A factor whose parameters the sampler knows is a term of the ELBO, as it always was.
     other = SVI(boxed, formula("term", stray=False), optim.Adam(0.05), Trace_ELBO())
-    assert len(_run(other, 600).losses) == 600
+    with pytest.warns(UserWarning, match="The guide's factor 'term' is subtracted from the ELBO"):
+        result = _run(other, 600)
+    assert len(result.losses) == 600
+    (finding,) = result.findings
+    assert finding.level == "doubt"
+    assert "it does not change what is drawn" in finding.message
+    assert "Take the factor out" in finding.advice
+
+
+def test_a_factor_that_is_the_jacobian_is_said_to_be_that():
+    def model():
+        numpyro.sample("x", dist.LogNormal(0.0, 1.0))
+
+    def guide():
+        u = numpyro.sample("u", dist.Normal(numpyro.param("loc", 0.5), 1.0))
+        numpyro.deterministic("x", jnp.exp(u))
+        numpyro.factor("jacobian", -u)
+
+    result = _run(SVI(model, guide, optim.Adam(0.05), Trace_ELBO()), 20)
+    (finding,) = result.findings
+    assert finding.level == "note"
+    assert "is the Jacobian term of the sites it computes" in finding.message

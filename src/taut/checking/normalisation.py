@@ -1,12 +1,9 @@
 """Guides that are not densities: factors that the sampler ignores, improper distributions."""
 
-import jax
-
-from taut.checking.flow import Flow, trace_flow
+from taut.checking.flow import Flow
 from taut.checking.lines import sample_line
 from taut.checking.problem import Problem
-from taut.checking.reading import Reading, read
-from taut.checking.running import Call
+from taut.checking.reading import Reading
 
 
 def improper_problems(guide: Reading, model: Reading) -> list[Problem]:
@@ -45,14 +42,6 @@ def factor_problems(guide: Reading, flow: Flow, corrects: bool) -> list[Problem]
         elif not corrects:
             problems.append(_term(name))
     return problems
-
-
-def stray_factors(guide: Call, model: Call) -> str:
-    """Say which factors of a guide make its loss fall without bound; "" if none does."""
-    key = jax.random.key(0)
-    readings = read(guide, key), read(model, key)
-    found = factor_problems(readings[0], trace_flow(guide, *readings, key), corrects=False)
-    return " ".join(f"{p.found}. {p.fix}." for p in found if p.severity == "error")
 
 
 def _unnormalised(name: str, stray: list[str]) -> Problem:

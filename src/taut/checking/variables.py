@@ -16,6 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from taut._core.errors import InputError, first_few
+from taut.checking.auxiliaries import left_over
 from taut.checking.flow import Flow, drawn_sites
 from taut.checking.lines import sample_line
 from taut.checking.parameters import nearby
@@ -100,7 +101,7 @@ def variable_problems(
 ) -> VariableFindings:
     """Find maps that have no density, Jacobians left out or wrong, and auxiliaries left over."""
     change = find_change(guide, model, flow)
-    left = _left_over(guide, model, flow, change)
+    left = left_over(call, guide, model, flow, change.sources, key)
     if not change.computed:
         return VariableFindings(tuple(left), corrects=False)
     smooth = [n for n in change.sources if not guide.sites[n].discrete]
@@ -260,34 +261,6 @@ def _log_det(jacobian: np.ndarray) -> float:
     singular = np.linalg.svd(jacobian / norms, compute_uv=False)
     lost = singular[-1] <= RANK * singular[0]
     return -np.inf if lost else float(np.linalg.slogdet(jacobian)[1])
-
-
-def _left_over(guide: Reading, model: Reading, flow: Flow, change: Change) -> list[Problem]:
-    """Find auxiliaries that the model's sites are drawn given, but that are not used up."""
-    problems = []
-    latents = model.latents()
-    for name, site in guide.latents().items():
-        if site.computed or name in latents or name in model.sites:
-            continue
-        if name in change.sources and not site.discrete:
-            continue
-        if name not in flow.used():
-            continue
-        marked = " and is not marked as auxiliary" if not site.auxiliary else ""
-        mixture = "taut.guides.mixture" if site.discrete else "one distribution"
-        problems.append(
-            Problem(
-                "warning",
-                "auxiliary",
-                name,
-                f"the guide draws {name!r}, which the model does not have{marked}; sites drawn "
-                "given its value do not use it up, so log q counts its density as well",
-                "log q of the model's sites alone",
-                f"Write the sites that depend on {name!r} as {mixture} without it, or as computed "
-                "values of it",
-            )
-        )
-    return problems
 
 
 def _what(guide: Reading, change: Change) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from numpyro import handlers
 
 from taut._core.dependence import dependence
+from taut.guides.pieces.choices import summed
 from taut.infer.elbo import AverageELBO, Particle
 from taut.infer.trace_elbo import assemble, difference, guide_log_probs, log_probs
 from taut.infer.traces import draw_pair
@@ -45,8 +46,8 @@ class TraceGraph_ELBO(AverageELBO):
         parts = difference(log_probs(model_trace), guide_log_probs(guide_trace))
         particle = assemble(parts, guide_trace, mutable, True)
         score = particle.score
-        if not score:
-            return particle
+        if not score or sum(map(summed, guide_trace.values())) > 1:
+            return particle  # choices summed together share one score, weighed by the whole
 
         def terms(values: dict[str, Any]) -> dict[str, Any]:
             fixed = handlers.substitute(guide, data=values)

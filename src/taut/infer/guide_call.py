@@ -11,6 +11,7 @@ import numpyro
 from numpyro import handlers
 from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 
+from taut.guides.pieces.choices import sum_choices, summed
 from taut.guides.pieces.point import point_of
 from taut.infer.autoguide.guide import AutoGuide
 from taut.infer.params import Opaque, ParamSite, constrain, initial_value, read_param
@@ -82,12 +83,13 @@ class GuideCall:
         return self.stated(named, params) + self.latent(named)[1]
 
     def knows_density(self, params: dict[str, Any]) -> bool:
-        """Whether the guide draws every site of the model and nothing else."""
+        """Whether the guide draws every site of the model, and nothing else is left to sum out."""
         found: list[set[str]] = []
 
         def read(key: Any) -> None:
             _, trace = self.pair(key, params)
-            found.append({n for n, s in trace.items() if is_latent(s) and not point_of(s["fn"])})
+            drawn = {n for n, s in trace.items() if is_latent(s) and not point_of(s["fn"])}
+            found.append({n for n in drawn if not summed(trace[n])})
 
         with numpyro.validation_enabled(False):
             jax.eval_shape(read, jax.random.key(0))
@@ -95,8 +97,12 @@ class GuideCall:
 
     def stated(self, values: dict[str, Any], params: dict[str, Any]) -> Any:
         """What the guide adds up at given values of its sites: log densities and factors."""
-        given = {**params, **values}
-        trace = run_guide(self.guide, jax.random.key(0), given, self.args, self.kwargs)
+
+        def run(more: dict[str, Any]) -> dict:
+            given = {**params, **values, **more}
+            return run_guide(self.guide, jax.random.key(0), given, self.args, self.kwargs)
+
+        trace, _ = sum_choices(run({}), list(values), run)
         return sum(log_probs(trace).values(), jnp.zeros(()))
 
     def read_params(self, seed: int, dtype: np.dtype) -> GuideParams:

@@ -1,5 +1,6 @@
 """What `taut.fit` does with a guide of the user's own before it fits it: read it, or refuse it."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Collection
 from typing import Any
@@ -10,11 +11,11 @@ from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 from taut._core.fingerprint import Watch, array_key, identity
 from taut._core.precision import native_dtype
 from taut.checking.check import check
-from taut.checking.problem import Problem
 from taut.diagnostics.finding import Finding
 from taut.infer.autoguide.guide import AutoGuide
 from taut.infer.formula_search import FormulaSearch
 from taut.infer.guide_call import GuideCall
+from taut.infer.guide_findings import as_finding
 from taut.infer.guide_program import GuideProgram
 from taut.infer.kept_priors import run_with_priors
 from taut.infer.program_search import ProgramSearch
@@ -106,15 +107,14 @@ def _read(target: Target, guide: Callable, prior_ok: Collection[str], watch: Wat
         guide = functools.partial(run_with_priors, guide, call.given_model, names)
     formula = any(problem.kind == "factor" for problem in report.problems)
     told = (p for p in report.problems if p.severity != "error" and p.kind != "factor")
-    findings = (*map(_finding, told), *([_FORMULA] if formula else []))
+    findings = [_about(as_finding(p, "doubt" if p.kind in _DOUBTFUL else "note")) for p in told]
+    findings = (*findings, *([_FORMULA] if formula else []))
     return OwnGuide(target, guide, findings, formula, watch)
 
 
-def _finding(problem: Problem) -> Finding:
-    level = "doubt" if problem.kind in _DOUBTFUL else "note"
-    text = f"About the guide: {problem.found}."
-    advice = problem.fix if problem.severity == "warning" else ""
-    return Finding("guide", float("nan"), float("nan"), level, text, advice)
+def _about(finding: Finding) -> Finding:
+    text = finding.message
+    return dataclasses.replace(finding, message=f"About the guide: {text[:1].lower()}{text[1:]}")
 
 
 _GUIDES = ProgramStore(GUIDES_KEPT)

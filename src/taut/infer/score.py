@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from taut.guides.pieces.choices import Counted
 from taut.infer.traces import MIXTURE, gradient_path, is_latent, mixture_of, unscaled_log_prob
 
 
@@ -22,6 +23,11 @@ def scores(guide_trace: dict) -> dict[str, Any]:
     for name, site in guide_trace.items():
         if not is_latent(site) or site["fn"].has_rsample:
             continue
+        if isinstance(site["fn"], Counted):
+            if site["fn"].score is not None:
+                found[name] = site["fn"].score
+                continue
+            site = {**site, "fn": site["fn"].base_dist}
         if gradient_path(site["fn"]) == MIXTURE:
             found[name] = _weights_score(site)
         else:

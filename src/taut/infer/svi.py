@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import warnings
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from taut._core.errors import InputError
 from taut._core.fingerprint import Identity, Watch, identity
 from taut._core.precision import native_dtype
 from taut._core.threads import single_blas_thread
+from taut.diagnostics.finding import Finding
 from taut.infer.autoguide.guide import AutoGuide
 from taut.infer.params import ParamSite, constrain, initial_params
 from taut.infer.structure_key import structure_key
@@ -40,7 +42,7 @@ NOT_STARTED = (
 
 
 class SVIRunResult(namedtuple("SVIRunResult", ["params", "state", "losses"])):
-    """What `SVI.run` returns: a tuple of three, and a verdict.
+    """What `SVI.run` returns: a tuple of three, a verdict and findings.
 
     Attributes:
         params: constrained values of the `numpyro.param` sites.
@@ -48,14 +50,23 @@ class SVIRunResult(namedtuple("SVIRunResult", ["params", "state", "losses"])):
         losses: the loss of every step made, (steps,).
         verdict: why the run stopped, and whether loss and parameters had settled; None inside
             `jax.jit` or `jax.vmap`.
+        findings: what the guide's factors and leftover auxiliaries do to the loss, if it has any.
     """
 
     verdict: Verdict | None
+    findings: tuple[Finding, ...]
 
-    def __new__(cls, params: Any, state: Any, losses: Any, verdict: Verdict | None = None):
-        """Make the tuple; the verdict is an attribute, so that it unpacks as in NumPyro."""
+    def __new__(
+        cls,
+        params: Any,
+        state: Any,
+        losses: Any,
+        verdict: Verdict | None = None,
+        findings: tuple[Finding, ...] = (),
+    ):
+        """Make the tuple; the rest are attributes, so that it unpacks as in NumPyro."""
         result = super().__new__(cls, params, state, losses)
-        result.verdict = verdict
+        result.verdict, result.findings = verdict, findings
         return result
 
     def plot_losses(self) -> Any:
@@ -217,8 +228,8 @@ class SVI:
             **kwargs: keyword arguments of model and guide.
 
         Returns:
-            Params, state and losses, with a verdict. Ctrl-C and a step that is not finite are no
-            errors: what was reached comes back, and the verdict says why.
+            Params, state and losses, with a verdict and findings. Ctrl-C and a step that is not
+            finite are no errors: what was reached comes back, and the verdict says why.
 
         Raises:
             InputError: model and guide do not fit together, or `init_params` not to them.
@@ -235,6 +246,7 @@ class SVI:
             state, losses = jax.lax.scan(body, init_state, None, length=num_steps)
             return SVIRunResult(self.get_params(state), state, losses)
         program, leaves = self._prepare(args, kwargs, init_params)
+        findings = program.findings(leaves)
         leaves = jax.device_put(leaves)
         line = Progress(progress_bar)
         with single_blas_thread():
@@ -248,11 +260,12 @@ class SVI:
                 stable=stable,
                 forward=forward,
                 halt=stop == "auto",
-                unbounded=program.unbounded(leaves),
+                unbounded=program.unbounded,
                 line=line,
             )
         params = program.params(leaves, done.state)
-        return SVIRunResult(params, done.state, jax.device_put(done.losses), done.verdict)
+        losses = jax.device_put(done.losses)
+        return SVIRunResult(params, done.state, losses, done.verdict, findings)
 
     @property
     def _problem(self) -> Problem:
@@ -322,6 +335,9 @@ def _find_program(problem: Problem, args: tuple, kwargs: dict) -> tuple[SVIProgr
         program, arguments, held = _read_program(problem, arguments, family.watch)
         family.held = (*family.held, *held)
         _PROGRAMS.keep(key, arguments.key(), program)
+        for finding in program.findings(arguments.leaves):
+            if finding.level != "note":
+                warnings.warn(f"{finding.message} {finding.advice}.", stacklevel=4)
     return program, arguments
 
 
@@ -332,8 +348,8 @@ def _read_program(
         return _read_params(problem, args, kwargs)
 
     found, arguments, held = run_abstractly(problem.model, arguments, watch, read, problem.guide)
-    sites, shapes, factors = found
-    return SVIProgram(problem, arguments, sites, shapes, factors, watch), arguments, held
+    sites, shapes, has_more = found
+    return SVIProgram(problem, arguments, sites, shapes, has_more, watch), arguments, held
 
 
 def _read_params(

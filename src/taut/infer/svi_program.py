@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from numpyro import handlers
+from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 
 from taut._core.fingerprint import Watch
 from taut._core.xla_options import known_options
-from taut.checking.normalisation import stray_factors
 from taut.checking.running import Call, is_factor
+from taut.diagnostics.finding import Finding
+from taut.infer.autoguide.guide import AutoGuide
+from taut.infer.guide_findings import density_findings
 from taut.infer.params import (
     Opaque,
     ParamSite,
@@ -27,7 +30,7 @@ from taut.infer.params import (
 )
 from taut.infer.settling import COORDINATES, THINNING
 from taut.infer.shorter import shortened
-from taut.infer.traces import mutable_values, run_model
+from taut.infer.traces import is_latent, mutable_values, run_model
 from taut.targets.arguments import Arguments
 from taut.targets.oracle import compiler_options
 
@@ -109,7 +112,7 @@ class Problem(NamedTuple):
     def read_params(
         self, one: Any, args: tuple, kwargs: dict
     ) -> tuple[tuple[ParamSite, ...], dict[str, Any], bool]:
-        """Describe the parameters, give their shapes, and say whether the guide has factors.
+        """Describe the parameters, give their shapes, and say whether log q has more than draws.
 
         `one` is the number 1, traced.
         """
@@ -125,7 +128,16 @@ class Problem(NamedTuple):
                         lambda v: jax.ShapeDtypeStruct(jnp.shape(v), jnp.result_type(v)),
                         site["value"],
                     )
-        return tuple(sites.values()), shapes, any(is_factor(s) for s in traces[1].values())
+        return tuple(sites.values()), shapes, self._has_more(*traces)
+
+    def _has_more(self, model_trace: dict, guide_trace: dict) -> bool:
+        """Whether a guide of the user's own has factors, or draws what the model does not have."""
+        if isinstance(self.guide, (AutoGuide, NumPyroAutoGuide)):
+            return False
+        return any(
+            is_factor(site) or (is_latent(site) and name not in model_trace)
+            for name, site in guide_trace.items()
+        )
 
     def params(
         self, sites: tuple[ParamSite, ...], state: SVIState, args: tuple, kwargs: dict
@@ -185,7 +197,7 @@ class SVIProgram:
         arguments: only their structure and static values are kept.
         sites: the parameters.
         shapes: the shape of each parameter.
-        factors: whether the guide has factors.
+        has_more: whether the guide has factors, or draws what the model does not have.
         watch: notices changes in what model and guide read.
     """
 
@@ -195,25 +207,39 @@ class SVIProgram:
         arguments: Arguments,
         sites: tuple[ParamSite, ...],
         shapes: dict[str, Any],
-        factors: bool,
+        has_more: bool,
         watch: Watch,
     ):
         self.problem = problem
         self.sites = sites
         self.shapes = shapes
-        self.factors = factors
+        self._has_more = has_more
         self.watch = watch
+        self._findings: tuple[Finding, ...] | None = None
         self.rebuild = arguments.without_data().rebuild
         self._compiled: dict[Any, Callable] = {}
 
-    def unbounded(self, leaves: tuple) -> str:
-        """Say why the loss has no lower bound, if a factor of the guide leaves it without one."""
-        if not self.factors:
-            return ""
+    def findings(self, leaves: tuple) -> tuple[Finding, ...]:
+        """Say what the guide's factors and leftover auxiliaries do; read at the first data."""
+        if self._findings is None:
+            self._findings = self._read(leaves) if self._has_more else ()
+        return self._findings
+
+    @property
+    def unbounded(self) -> str:
+        """Why the loss has no lower bound, if a factor of the guide leaves it without one."""
+        bad = (found for found in self._findings or () if found.level == "bad")
+        return " ".join(f"{found.message} {found.advice}." for found in bad)
+
+    def _read(self, leaves: tuple) -> tuple[Finding, ...]:
         args, kwargs = self.rebuild(leaves)
         kwargs = {**kwargs, **self.problem.static}
         guide, model = (Call(f, args, kwargs) for f in (self.problem.guide, self.problem.model))
-        return stray_factors(guide, model)
+        try:
+            with self.watch.running():
+                return density_findings(guide, model)
+        except Exception:  # what cannot be read in parts can still be fitted
+            return ()
 
     def start(self, leaves: tuple, key: Any, init_params: dict | None) -> SVIState:
         """Return the state before the first step."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from numpyro import handlers
 
 from taut._core.errors import InputError
+from taut.guides.pieces.choices import sum_choices
 from taut.infer.computed_sites import with_jacobians
 from taut.infer.elbo import AverageELBO, Particle
 from taut.infer.score import scores
@@ -130,4 +131,6 @@ def _many_samples(
         return run_guide(guide, guide_key, {**params, **fixed}, args, kwargs)
 
     guide_trace = with_jacobians(guide_trace, seen, again)
+    latents = [n for n, site in seen.items() if is_latent(site)]
+    guide_trace, _ = sum_choices(guide_trace, latents, again)
     return {name: jnp.sum(value) for name, value in each.items()}, guide_trace

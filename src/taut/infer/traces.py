@@ -21,6 +21,7 @@ from numpyro.distributions import MixtureGeneral, MixtureSameFamily
 from numpyro.distributions.distribution import ExpandedDistribution, Independent
 from numpyro.primitives import Messenger
 
+from taut.guides.pieces.choices import Counted, sum_choices
 from taut.infer.computed_sites import as_draws, with_jacobians
 from taut.infer.pairing import check_observed, check_pair, warn_of_extra
 from taut.targets.abstract_run import improper_value
@@ -30,6 +31,8 @@ PATHWISE, MIXTURE, SCORE = "pathwise", "mixture", "score"
 
 def gradient_path(fn: Any) -> str:
     """Say how gradients pass a draw of a distribution: "pathwise", "mixture" or "score"."""
+    if isinstance(fn, Counted) and fn.score is not None:
+        return MIXTURE
     if fn.has_rsample:
         return PATHWISE
     base = mixture_of(fn)
@@ -44,7 +47,7 @@ def gradient_path(fn: Any) -> str:
 
 def mixture_of(fn: Any) -> Any:
     """Return the distribution inside those that only repeat it or regroup its axes."""
-    while isinstance(fn, (ExpandedDistribution, Independent)):
+    while isinstance(fn, (Counted, ExpandedDistribution, Independent)):
         fn = fn.base_dist
     return fn
 
@@ -106,8 +109,8 @@ def draw_pair(
     """Draw from a guide and run the model on it.
 
     Returns:
-        The model's trace, the guide's with the Jacobians of what it computes, and the new values of
-        mutable sites.
+        The model's trace; the guide's, with the Jacobians of what it computes and its discrete
+        auxiliaries summed out; and the new values of mutable sites.
 
     Raises:
         InputError: the guide does not draw what the model has, or computes sites that have no
@@ -123,6 +126,8 @@ def draw_pair(
         return run_guide(guide, guide_key, {**params, **values}, args, kwargs)
 
     guide_trace = with_jacobians(guide_trace, model_trace, again)
+    latents = [n for n, site in model_trace.items() if is_latent(site)]
+    guide_trace, _ = sum_choices(guide_trace, latents, again)
     warn_of_extra(model_trace, guide_trace)
     return model_trace, guide_trace, {**mutable, **mutable_values(model_trace)}
 
