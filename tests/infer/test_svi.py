@@ -399,3 +399,31 @@ def test_a_factor_that_is_the_jacobian_is_said_to_be_that():
     (finding,) = result.findings
     assert finding.level == "note"
     assert "is the Jacobian term of the sites it computes" in finding.message
+
+
+def positive_model():
+    numpyro.sample("x", dist.HalfNormal(1.0))
+
+
+def folded():
+    u = numpyro.sample("u", dist.Normal(numpyro.param("loc", 0.5), 1.0))
+    numpyro.deterministic("x", u**2)
+
+
+def hidden():
+    u = numpyro.sample("u", dist.Normal(numpyro.param("loc", 0.5), 0.1))
+    numpyro.deterministic("x", jnp.exp(u + 0.1 * jax.random.normal(numpyro.prng_key())))
+
+
+@pytest.mark.parametrize(
+    ("guide", "sentence"),
+    [
+        (folded, "by a map whose determinant changes sign, so it cannot be inverted"),
+        (hidden, "computed with random numbers \\(numpyro.prng_key\\) that are no site"),
+    ],
+)
+def test_maps_without_a_density_are_told_before_the_first_step(guide, sentence):
+    svi = SVI(positive_model, guide, optim.Adam(0.01), Trace_ELBO())
+    with pytest.warns(UserWarning, match=sentence):
+        svi.init(KEY)
+    assert [f.level for f in _run(svi, 10).findings] == ["bad"]

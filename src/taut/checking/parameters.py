@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import biject_to
 
+from taut._core.xla_options import run_once
 from taut.checking.arguments import WORDS, read_arguments
 from taut.checking.flow import Flow
 from taut.checking.lines import constraint_line
@@ -68,7 +69,7 @@ def argument_problems(call: Call, guide: Reading, key: Any) -> list[Problem]:
         return []
     stacked = jax.tree_util.tree_map(lambda *v: np.stack(v), *[row for _, row in rows])
     # The index counts the rows where the guide has no parameters.
-    mapped = jax.jit(lambda rs: jax.lax.map(lambda row: jnp.stack(valid(row[1])), rs))
+    mapped = run_once(lambda rs: jax.lax.map(lambda row: jnp.stack(valid(row[1])), rs))
     flags = np.asarray(mapped((np.arange(len(rows)), stacked)))
     problems = []
     for (site, family, argument, need), column in zip(labels, flags.T, strict=True):

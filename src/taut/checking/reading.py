@@ -9,6 +9,7 @@ from jax.core import Tracer
 from numpyro.distributions import TransformedDistribution, constraints
 from numpyro.distributions.distribution import MaskedDistribution
 
+from taut._core.xla_options import run_once
 from taut.checking.running import Call, Run, innermost, is_delta, is_factor, is_improper, run
 
 REALS = ("real", "real_vector", "real_matrix")
@@ -115,7 +116,7 @@ def read(call: Call, key: Any) -> Reading:
         found.append(tuple(result.factors()))
         return [v for _, v, _ in result.declarations], [leaves for leaves, _ in structures]
 
-    values, bounds = jax.device_get(jax.jit(first_values)(key))
+    values, bounds = jax.device_get(run_once(first_values)(key))
     (sites, plates, names), structures, factors = found[-3:]
     parameters: dict[str, Parameter] = {}
     for name, value, leaves, structure in zip(names, values, bounds, structures, strict=True):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import constraints
 
+from taut._core.xla_options import run_once
 from taut.checking.lines import sample_line
 from taut.checking.problem import Problem
 from taut.checking.reading import REALS, Reading, Site, claims_too_much
@@ -74,7 +75,7 @@ def draw_jointly(
         }
 
     found = jax.device_get(
-        jax.jit(lambda keys: jax.lax.map(draw, keys))(jax.random.split(key, DRAWS))
+        run_once(lambda keys: jax.lax.map(draw, keys))(jax.random.split(key, DRAWS))
     )
     sites = {}
     for name in shared:

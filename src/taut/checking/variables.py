@@ -16,6 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from taut._core.errors import InputError, first_few
+from taut._core.xla_options import run_once
 from taut.checking.auxiliaries import left_over
 from taut.checking.flow import Flow, drawn_sites
 from taut.checking.lines import sample_line
@@ -104,10 +105,8 @@ def variable_problems(
     left = left_over(call, guide, model, flow, change.sources, key)
     if not change.computed:
         return VariableFindings(tuple(left), corrects=False)
-    smooth = [n for n in change.sources if not guide.sites[n].discrete]
-    made = change.numbers(guide)
-    source = sum(guide.sites[n].size for n in smooth)
-    keyed = [n for n in change.computed if "" in flow.computed[n]]
+    smooth, made, source = _counts(guide, change)
+    keyed = _keyed(flow, change)
     if keyed and not _states_all(call, guide, keyed, key):
         return VariableFindings((*left, _hidden_noise(keyed)), corrects=False)
     if made > MOST_NUMBERS or keyed:
@@ -137,6 +136,29 @@ def variable_problems(
     if np.abs(given[sound] + added - needed).max() <= allowed:
         return VariableFindings((*left, _added(change, added)), corrects=False)
     return VariableFindings((*left, _wrong(change, given[sound], needed)), corrects=False)
+
+
+def one_way_problems(
+    call: Call, guide: Reading, flow: Flow, change: Change, key: Any
+) -> list[Problem]:
+    """Find the maps without a density that no single draw shows: hidden noise, and folds."""
+    keyed = _keyed(flow, change)
+    if keyed:
+        return [] if _states_all(call, guide, keyed, key) else [_hidden_noise(keyed)]
+    smooth, made, source = _counts(guide, change)
+    if 0 < made == source and made <= MOST_FOLDED and _folds(call, guide, change, smooth, key):
+        return [_folded(guide, change)]
+    return []
+
+
+def _counts(guide: Reading, change: Change) -> tuple[list[str], int, int]:
+    """The smooth sources, how many numbers are made, and of how many."""
+    smooth = [n for n in change.sources if not guide.sites[n].discrete]
+    return smooth, change.numbers(guide), sum(guide.sites[n].size for n in smooth)
+
+
+def _keyed(flow: Flow, change: Change) -> list[str]:
+    return [n for n in change.computed if "" in flow.computed[n]]
 
 
 def _states_all(call: Call, guide: Reading, names: list[str], key: Any) -> bool:
@@ -209,7 +231,7 @@ def _determinants(
     keys = jax.random.split(key, DRAWS)
     rows = nearby(guide, DRAWS)
     stacked = jax.tree_util.tree_map(lambda *v: np.stack(v), *rows)
-    mapped = jax.jit(lambda rs, ks: jax.lax.map(lambda row: at(*row), (rs, ks)))
+    mapped = run_once(lambda rs, ks: jax.lax.map(lambda row: at(*row), (rs, ks)))
     found = {n: np.asarray(v, float) for n, v in mapped(stacked, keys).items()}
     jacobians = found.pop("jacobian")
     return {**found, "log_det": np.array([_log_det(j) for j in jacobians])}
@@ -243,7 +265,7 @@ def _folds(call: Call, guide: Reading, change: Change, smooth: list[str], key: A
         }
         return [jax.lax.map(lambda row: sign(*row), (keys, d)) for d in (draws, far)]
 
-    found = np.concatenate(jax.jit(signs)(jax.random.split(key, FOLD_DRAWS)))
+    found = np.concatenate(run_once(signs)(jax.random.split(key, FOLD_DRAWS)))
     return bool((found > 0).any() and (found < 0).any())
 
 

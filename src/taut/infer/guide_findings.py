@@ -10,13 +10,13 @@ from taut.checking.normalisation import factor_problems
 from taut.checking.problem import Problem
 from taut.checking.reading import read
 from taut.checking.running import Call
-from taut.checking.variables import find_change, variable_problems
+from taut.checking.variables import find_change, one_way_problems, variable_problems
 from taut.diagnostics.finding import Finding
 
 NAN = float("nan")
 
 _JACOBIAN = Finding(
-    "guide",
+    "factor",
     NAN,
     NAN,
     "note",
@@ -25,28 +25,32 @@ _JACOBIAN = Finding(
 )
 
 
-def as_finding(problem: Problem, level: str) -> Finding:
+def as_finding(problem: Problem, level: str, name: str = "guide") -> Finding:
     """Return a problem of a guide as a finding."""
     text = problem.found[:1].upper() + problem.found[1:]
     advice = problem.fix if problem.severity != "note" else ""
-    return Finding("guide", NAN, NAN, level, f"{text}.", advice)
+    return Finding(name, NAN, NAN, level, f"{text}.", advice)
 
 
 def density_findings(guide: Call, model: Call) -> tuple[Finding, ...]:
-    """Say what factors and leftover auxiliaries of a guide do to the loss.
+    """Say what is in the log density of a guide that its loss does not show.
 
     Returns:
-        A finding for each; its level is "bad" where the loss can fall without bound.
+        A finding for each factor and each leftover auxiliary, and for maps that have no density:
+        the level is "bad" for these, and for a factor that lets the loss fall without bound.
     """
     key: Any = jax.random.key(0)
     readings = read(guide, key), read(model, key)
     flow = trace_flow(guide, *readings, key)
-    sources = find_change(*readings, flow).sources
-    left = left_over(guide, *readings, flow, sources, key)
+    change = find_change(*readings, flow)
+    left = left_over(guide, *readings, flow, change.sources, key)
     found = [as_finding(problem, "doubt") for problem in left]
+    maps = one_way_problems(guide, readings[0], flow, change, key)
+    found += [as_finding(problem, "bad") for problem in maps]
     if not readings[0].factors:
         return tuple(found)
     corrects = variable_problems(guide, *readings, flow, key).corrects
     factors = factor_problems(readings[0], flow, corrects)
-    found += [as_finding(p, "bad" if p.severity == "error" else "doubt") for p in factors]
+    levels = {"error": "bad", "warning": "doubt"}
+    found += [as_finding(problem, levels[problem.severity], "factor") for problem in factors]
     return (*found, *(() if factors else (_JACOBIAN,)))

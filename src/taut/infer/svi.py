@@ -50,7 +50,8 @@ class SVIRunResult(namedtuple("SVIRunResult", ["params", "state", "losses"])):
         losses: the loss of every step made, (steps,).
         verdict: why the run stopped, and whether loss and parameters had settled; None inside
             `jax.jit` or `jax.vmap`.
-        findings: what the guide's factors and leftover auxiliaries do to the loss, if it has any.
+        findings: what of the guide's density the loss does not show: what its factors do, and
+            auxiliaries and maps that leave it without the right one.
     """
 
     verdict: Verdict | None

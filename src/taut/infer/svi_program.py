@@ -220,7 +220,7 @@ class SVIProgram:
         self._compiled: dict[Any, Callable] = {}
 
     def findings(self, leaves: tuple) -> tuple[Finding, ...]:
-        """Say what the guide's factors and leftover auxiliaries do; read at the first data."""
+        """Say what of the guide's density the loss does not show; read at the first data."""
         if self._findings is None:
             self._findings = self._read(leaves) if self._has_more else ()
         return self._findings
@@ -228,8 +228,8 @@ class SVIProgram:
     @property
     def unbounded(self) -> str:
         """Why the loss has no lower bound, if a factor of the guide leaves it without one."""
-        bad = (found for found in self._findings or () if found.level == "bad")
-        return " ".join(f"{found.message} {found.advice}." for found in bad)
+        factors = (f for f in self._findings or () if f.name == "factor" and f.level == "bad")
+        return " ".join(f"{found.message} {found.advice}." for found in factors)
 
     def _read(self, leaves: tuple) -> tuple[Finding, ...]:
         args, kwargs = self.rebuild(leaves)

@@ -29,7 +29,7 @@ ACCELERATOR_BATCH = 1024
 _CPU_OPTIONS: dict[str, Any] = {
     "xla_backend_optimization_level": 1,
     "xla_cpu_use_fusion_emitters": False,
-    # Modules that LLVM gets the program in; each has a cost of its own, and XLA's 32 suit large ones.
+    # Modules that LLVM gets the program in; each has a cost of its own. XLA's 32 suit large ones.
     "xla_cpu_parallel_codegen_split_count": 4,
 }
 
