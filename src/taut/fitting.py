@@ -121,6 +121,7 @@ def fit(
         checked.complete,
         own.findings if own else (),
         outcome.rungs,
+        checked.response,
     )
     record = Record(
         guide=outcome.guide,
@@ -291,6 +292,7 @@ class _Run:
             self._oracle.resolution,
             self._random(0),
             self._random(1),
+            self._oracle.executable.work,
         )
 
     def check(self, wanted: bool) -> None:
@@ -299,11 +301,13 @@ class _Run:
         self._line.update("checking", gradients=monitor.gradients)
         # A fit that was stopped is not trusted whatever the chains say, and the time is up.
         stopped = self.outcome.verdict in (_BUDGET_SPENT, _INTERRUPTED)
-        reason = {"reason": CHECKS_STOPPED} if wanted and stopped else {}
+        options: dict[str, Any] = {"resolution": self._oracle.resolution}
+        if wanted and stopped:
+            options["reason"] = CHECKS_STOPPED
         with single_blas_thread():
             try:
                 self.checked = run_checks(
-                    self.outcome, wanted and not stopped, monitor, work, self._random(2), **reason
+                    self.outcome, wanted and not stopped, monitor, work, self._random(2), **options
                 )
             except (OutOfTime, KeyboardInterrupt) as stop:
                 if isinstance(stop, KeyboardInterrupt):
