@@ -63,8 +63,9 @@ def fit(
             `taut.target` or `taut.from_log_density`.
         *args: the model's positional arguments.
         guide: "auto", "full-rank", "mean-field", "low-rank", "mixture" or "flow". "auto" is full
-            rank up to 256 latent values, bent into a flow where that is not good enough, a mixture
-            where several separate solutions are found, and low rank above. Or a guide of your own:
+            rank, bent into a flow where that is not good enough; a mixture where several separate
+            solutions are found, up to 256 latent values; and low rank above 2,048, or where
+            gradients are dear. Or a guide of your own:
             a NumPyro program with parameters, called with the model's arguments, which `taut.check`
             reads first.
         prior_ok: latent sites that a guide of your own may leave out; they keep their priors.

@@ -14,9 +14,7 @@ NAMES = ("a", "b", "c", "d")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_ratios_for_a_gaussian_are_those_of_marginal_to_conditional_sds(
-    seed, same_to_rounding
-):
+def test_the_ratios_for_a_gaussian_are_those_of_marginal_to_conditional_sds(seed, same_to_rounding):
     rng = np.random.default_rng(seed)
     cov = covariance(4, rng)
     conditional = 1.0 / np.sqrt(np.diagonal(np.linalg.inv(cov)))
