@@ -63,8 +63,9 @@ def fit(
             `taut.target` or `taut.from_log_density`.
         *args: the model's positional arguments.
         guide: "auto", "full-rank", "mean-field", "low-rank", "mixture" or "flow". "auto" is full
-            rank up to 256 latent values, bent into a flow where that is not good enough, a mixture
-            where several separate solutions are found, and low rank above. Or a guide of your own:
+            rank, bent into a flow where that is not good enough; a mixture where several separate
+            solutions are found, up to 256 latent values; and low rank above 2,048, or where
+            gradients are dear. Or a guide of your own:
             a NumPyro program with parameters, called with the model's arguments, which `taut.check`
             reads first.
         prior_ok: latent sites that a guide of your own may leave out; they keep their priors.
@@ -121,6 +122,7 @@ def fit(
         checked.complete,
         own.findings if own else (),
         outcome.rungs,
+        checked.response,
     )
     record = Record(
         guide=outcome.guide,
@@ -291,6 +293,7 @@ class _Run:
             self._oracle.resolution,
             self._random(0),
             self._random(1),
+            self._oracle.executable.work,
         )
 
     def check(self, wanted: bool) -> None:
@@ -299,11 +302,13 @@ class _Run:
         self._line.update("checking", gradients=monitor.gradients)
         # A fit that was stopped is not trusted whatever the chains say, and the time is up.
         stopped = self.outcome.verdict in (_BUDGET_SPENT, _INTERRUPTED)
-        reason = {"reason": CHECKS_STOPPED} if wanted and stopped else {}
+        options: dict[str, Any] = {"resolution": self._oracle.resolution}
+        if wanted and stopped:
+            options["reason"] = CHECKS_STOPPED
         with single_blas_thread():
             try:
                 self.checked = run_checks(
-                    self.outcome, wanted and not stopped, monitor, work, self._random(2), **reason
+                    self.outcome, wanted and not stopped, monitor, work, self._random(2), **options
                 )
             except (OutOfTime, KeyboardInterrupt) as stop:
                 if isinstance(stop, KeyboardInterrupt):

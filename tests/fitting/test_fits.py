@@ -103,12 +103,12 @@ def three_hundred(y, spread):
         numpyro.sample("y", dist.Normal(a, 1.0), obs=y)
 
 
-def test_three_hundred_latents_get_a_low_rank_guide_that_is_right():
+def test_three_hundred_latents_get_every_correlation_and_are_right():
     rng = np.random.default_rng(0)
     spread = 0.5
     y = 1.0 + spread * rng.normal(size=299) + rng.normal(size=299)
     fit = taut.fit(three_hundred, y, spread, progress=False)
-    assert (fit.dim, fit.guide_name) == (300, "low-rank")
+    assert (fit.dim, fit.guide_name) == (300, "full-rank")
     assert fit.verdict.converged
     assert fit.trust in ("trusted", "usable")
     # y given the level has variance 1 + spread^2, and the level a standard normal prior.

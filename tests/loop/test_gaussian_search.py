@@ -49,11 +49,41 @@ def test_every_family_finds_independent_coordinates(seed):
 
 @pytest.mark.parametrize(
     ("name", "dim", "family"),
-    [("auto", 256, "full-rank"), ("auto", 257, "low-rank"), ("mean-field", 2, "mean-field")],
+    [
+        ("auto", 256, "full-rank"),
+        ("auto", 257, "mean-field"),  # exact already
+        ("low-rank", 257, "low-rank"),
+        ("mean-field", 2, "mean-field"),
+    ],
 )
 def test_the_family_follows_from_the_dimension_unless_it_is_asked_for(name, dim, family):
     search = _search(name, gaussian(np.zeros(dim), np.eye(dim)), dim)
     assert search.run().guide.name == family
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+def test_every_correlation_of_three_hundred_coordinates_is_held(seed):
+    rng = np.random.default_rng([seed, 9])
+    dim = 300
+    axes = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
+    cov = (axes * np.geomspace(0.03, 30.0, dim)) @ axes.T
+    search = _search("auto", gaussian(np.zeros(dim), cov), dim, seed)
+    outcome = search.run()
+    assert outcome.verdict.converged
+    assert outcome.guide.name == "full-rank"
+    ratio = outcome.guide.sd() / np.sqrt(np.diagonal(cov))
+    assert np.abs(ratio - 1.0).max() < 1e-3
+    # Log densities are normalised: the ELBO falls short of zero by what was lost.
+    assert -1e-3 < outcome.rungs["full-rank"].mean() < 1e-3
+
+
+def test_where_a_gradient_is_dear_the_covariance_is_a_low_rank_one():
+    dim = 260
+    batch = gaussian(np.zeros(dim), 0.5 * np.eye(dim) + 0.5)
+    monitor = Monitor(batch, Progress(False))
+    streams = [np.random.default_rng([0, stream]) for stream in (0, 1)]
+    search = GaussianSearch("auto", False, dim, monitor, DOUBLE, *streams, work=1e9)
+    assert search.run().guide.name == "low-rank"
 
 
 def test_low_rank_finds_shared_directions_in_high_dimension():

@@ -9,12 +9,13 @@ import scipy.special
 from jaxtyping import Float
 
 from taut.diagnostics.psis import Weights, importance_weights
+from taut.diagnostics.response import response_ratios
 from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, Chains, ShortHmc
 from taut.diagnostics.trust import draws_from, far_off, weights_worth
 from taut.diagnostics.walk import FULL, THIN, Schedule, groups_of, shares_of
 from taut.guides.guide import Guide
 from taut.guides.mixture_normal import MixtureNormal
-from taut.loop.allowance import allowed_gradients
+from taut.loop.allowance import ALLOWED_WORK, allowed_gradients
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.stages import Outcome
 from taut.posterior.draws import Draws
@@ -22,7 +23,8 @@ from taut.posterior.pool import resample
 
 WEIGHED_DRAWS = 4096
 
-# Draws worth fewer than this leave visible noise in a mean; more rounds are run while affordable.
+# Draws worth fewer than this leave visible noise in a mean; settled chains go on for more, as long
+# as they take no more gradients than the fit did.
 ENOUGH_EFFECTIVE = 1500.0
 
 # After so many short rounds a guide that is far off gets a long run of chains instead of more.
@@ -50,6 +52,8 @@ class Checks:
         source: "chains", "weights" or "guide"; few chains are repeated to as many draws.
         independent: chains the draws belong to, or how many draws they are worth.
         complete: no check was switched off or stopped.
+        response: sds by linear response over those of a mean-field guide (dim,); None for others,
+            and where they would have cost more than the other checks.
     """
 
     weighed: Draws | None
@@ -61,6 +65,7 @@ class Checks:
     source: str
     independent: int
     complete: bool = True
+    response: Float[np.ndarray, " dim"] | None = None
 
 
 def run_checks(
@@ -70,6 +75,7 @@ def run_checks(
     work: float,
     rng: np.random.Generator,
     reason: str = "The trust checks were switched off.",
+    resolution: float = 0.0,
 ) -> Checks:
     """Weigh the guide's draws, run short chains from it, and choose the draws to return.
 
@@ -80,8 +86,9 @@ def run_checks(
         work: elements computed for one gradient.
         rng: source of noise.
         reason: what to say if the checks are not wanted.
+        resolution: relative rounding error of a log density.
     """
-    guide = outcome.guide
+    guide, spent = outcome.guide, monitor.gradients
     z, log_q = _draw(guide, rng)
     log_p, _ = monitor(z)
     weighed = Draws(z, log_p, log_q)
@@ -90,11 +97,15 @@ def run_checks(
     weights = importance_weights(weighed.log_ratios)
     if not wanted:
         return Checks(weighed, weights, None, reason, z, log_p, "guide", len(z), complete=False)
-    schedule = choose_schedule(work, monitor.gradients)
+    schedule = choose_schedule(work, spent)
     if schedule is None:
-        return _choose(weighed, weights, None, TOO_EXPENSIVE, rng)
-    chains = _run_chains(outcome.guide, weighed, weights, schedule, monitor, work, rng)
-    return _choose(weighed, weights, chains, "", rng)
+        return _choose(weighed, weights, None, TOO_EXPENSIVE, None, rng)
+    optional = spent + ALLOWED_WORK / work
+    chains = _run_chains(guide, weighed, weights, schedule, monitor, work, optional, rng)
+    rounding = resolution * float(np.abs(log_p[np.isfinite(log_p)]).mean())
+    most = monitor.gradients - spent
+    response = response_ratios(monitor, guide, rounding, most, rng.spawn(1)[0])
+    return _choose(weighed, weights, chains, "", response, rng)
 
 
 def _draw(guide: Guide, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -134,12 +145,13 @@ def _run_chains(
     schedule: Schedule,
     monitor: Monitor,
     work: float,
+    optional: float,
     rng: np.random.Generator,
 ) -> Chains | None:
-    chains = None
+    chains, most = None, monitor.gradients + optional
     starts = _starts(guide, weighed, weights, schedule.chains, rng)
     hmc = ShortHmc(monitor, guide, starts, schedule, rng)
-    affordable = work * schedule.long_cost * sum(WINDOWS[: QUIET_WINDOWS + 1]) <= MOST_LONG_WORK
+    affordable = work * schedule.long_cost * sum(WINDOWS[: QUIET_WINDOWS + 2]) <= MOST_LONG_WORK
     try:
         for chains in hmc.rounds():
             monitor.progress.update("short chains", gradients=monitor.gradients)
@@ -151,7 +163,8 @@ def _run_chains(
             monitor.progress.update("longer chains", gradients=monitor.gradients)
             return hmc.persist(chains) if affordable else chains
         while chains.settled and chains.rounds < schedule.rounds:
-            if max(chains.effective, weights_worth(weights)) >= ENOUGH_EFFECTIVE:
+            enough = max(chains.effective, weights_worth(weights)) >= ENOUGH_EFFECTIVE
+            if enough or monitor.gradients + schedule.cost > most:
                 break
             chains = hmc.extend(chains)
     except OutOfTime:
@@ -197,6 +210,7 @@ def _choose(
     weights: Weights,
     chains: Chains | None,
     skipped: str,
+    response: np.ndarray | None,
     rng: np.random.Generator,
 ) -> Checks:
     source = draws_from(weights, chains)
@@ -206,6 +220,7 @@ def _choose(
         "chains": chains,
         "skipped": skipped,
         "source": source,
+        "response": response,
     }
     if source == "chains" and chains is not None:
         kept, count, dim = chains.states.shape

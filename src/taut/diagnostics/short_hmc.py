@@ -26,11 +26,12 @@ REMEMBERED, MOVED, WIDENED = 0.1, 0.06, 1.06
 # Windows of a long run, in rounds, each twice the one before; how many comparisons of neighbours in
 # a row must find no movement; and what each may still find, on top of its own noise. What is left
 # to go after a window is about what the last doubling moved.
-WINDOWS, QUIET_WINDOWS = (4, 8, 16, 32), 2
+WINDOWS, QUIET_WINDOWS = (2, 4, 8, 16, 32), 2
 LONG_MOVED, LONG_WIDENED = 0.04, 1.05
-# And how many independent draws each chain must be worth in the last one.
-DRAWS_PER_CHAIN = 4.0
-# A window that widened this much will not be quiet soon.
+# And how many independent draws each chain must be worth in the last one; twice as many where that
+# is a short one, so that only chains that move fast stop there.
+DRAWS_PER_CHAIN, SHORT_WINDOW = 4.0, 8
+# A window that widened this much will not be quiet soon, unless it is one of the first.
 HOPELESS = 1.25
 
 
@@ -128,7 +129,7 @@ class ShortHmc:
         as long does. The states returned are spread evenly over the last window.
         """
         largest = np.sqrt(2.0 * np.log(2.0 * self._dim + 2.0))
-        previous, quiet, rounds = None, 0, chains.rounds
+        previous, quiet, rounds, change = None, 0, chains.rounds, 1.0
         for window in WINDOWS:
             latest = self._window(window)
             states, log_p, acceptance = latest.states, latest.log_p, latest.acceptance
@@ -140,7 +141,8 @@ class ShortHmc:
                 noise = largest * error
                 still = moved < LONG_MOVED + noise and change < LONG_WIDENED + noise / np.sqrt(2.0)
                 quiet = quiet + 1 if still and acceptance > LEAST_ACCEPTANCE else 0
-            enough = moments.effective >= DRAWS_PER_CHAIN * states.shape[1]
+            each = DRAWS_PER_CHAIN if window > SHORT_WINDOW else 2.0 * DRAWS_PER_CHAIN
+            enough = moments.effective >= each * states.shape[1]
             spread = np.linspace(0, len(states) - 1, self._kept).astype(int)
             chains = dataclasses.replace(
                 chains,
@@ -153,7 +155,8 @@ class ShortHmc:
                 rounds=rounds,
                 acceptance=acceptance,
             )
-            if chains.confirmed or (previous is not None and change > HOPELESS):
+            hopeless = window >= SHORT_WINDOW and change > HOPELESS
+            if chains.confirmed or hopeless:
                 break
             previous = moments
         return chains
@@ -180,10 +183,14 @@ class ShortHmc:
     def extend(self, chains: Chains) -> Chains:
         """Run one more round of chains that have settled and keep its states too."""
         latest = self._walk.round()
+        states = np.concatenate([chains.states, latest.states])
+        moments = self._moments(states)
         return dataclasses.replace(
             chains,
-            states=np.concatenate([chains.states, latest.states]),
+            states=states,
             log_p=np.concatenate([chains.log_p, latest.log_p]),
+            mean_drift=moments.mean,
+            sd_ratio=moments.sd,
             rounds=chains.rounds + 1,
             acceptance=latest.acceptance,
         )

@@ -15,6 +15,7 @@ from taut._core.errors import first_few
 from taut.diagnostics.finding import Finding
 from taut.diagnostics.psis import REFERENCE as PSIS_REFERENCE
 from taut.diagnostics.psis import Weights, log_mean
+from taut.diagnostics.response import response_finding
 from taut.diagnostics.short_hmc import REFERENCE as HMC_REFERENCE
 from taut.diagnostics.short_hmc import Chains
 from taut.diagnostics.tails import LARGE_KURTOSIS
@@ -84,6 +85,7 @@ def judge(
     complete: bool = True,
     about_guide: Sequence[Finding] = (),
     rungs: Mapping[str, np.ndarray] | None = None,
+    response: Float[np.ndarray, " dim"] | None = None,
 ) -> Trust:
     """Weigh all checks.
 
@@ -98,6 +100,7 @@ def judge(
         complete: False if checks were switched off or stopped; such a fit is never believed.
         about_guide: what was found about a guide before it was fitted.
         rungs: log p - log q at draws of each guide that was compared, the chosen one last.
+        response: sds by linear response over those of a mean-field guide; None for others.
     """
     findings = [_optimiser(verdict), *about_guide]
     if weights is not None:
@@ -110,6 +113,9 @@ def judge(
         enough = weights is not None and weights.efficiency >= EXCELLENT_EFFICIENCY
         level = ("note" if enough else "doubt") if complete else "bad"
         findings.append(Finding("short HMC", np.nan, np.nan, level, skipped))
+    if response is not None and weights is not None:
+        corrected = draws_from(weights, chains) != "guide"
+        findings.append(response_finding(response, coordinates, corrected))
     findings.append(_modes(solutions, coordinates))
     if rungs:
         findings.append(_evidence(rungs))
@@ -295,7 +301,7 @@ def _evidence(rungs: Mapping[str, np.ndarray]) -> Finding:
         text = f"The {chosen} guide misses mass that {worst} has seen: log evidence {each}."
         advice = "compare with a NUTS run"
         return Finding("evidence", excess[worst], MISSING_EVIDENCE, "bad", text, advice)
-    text = f"The guides compared agree on the log evidence: {each}."
+    text = f"No other guide finds more mass: log evidence {each}."
     return Finding("evidence", excess[worst], MISSING_EVIDENCE, "good", text)
 
 

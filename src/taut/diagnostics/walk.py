@@ -209,6 +209,9 @@ class _Root:
 
     def refit(self, flat: np.ndarray) -> "_Root":
         """Return the root for states (n, dim)."""
+        if self._root.ndim == 2 and flat.shape[1] > LARGEST_COVARIANCE:
+            # So few states have a worse covariance than the guide.
+            return self
         return _Root(_factor(flat))
 
 

@@ -32,7 +32,8 @@ class Layers:
     """The pieces of `x = h(e) exp(log_scale) + shift` at some noise.
 
     Attributes:
-        linear: one and the noise, what scales and shifts are linear in (draws, dim + 1).
+        noise: e (draws, dim).
+        linear: one and h, what scales and shifts are linear in (draws, dim + 1).
         products: orthonormal products of pairs of noise (draws, pairs).
         log_scale: s (draws, dim).
         angle: (arcsinh(e) + skew) exp(tail), of which h is the hyperbolic sine (draws, dim).
@@ -44,6 +45,7 @@ class Layers:
         x: the result (draws, dim).
     """
 
+    noise: Float[Any, "draws dim"]
     linear: Float[Any, "draws rows"]
     products: Float[Any, "draws pairs"]
     log_scale: Float[Any, "draws dim"]
@@ -64,7 +66,7 @@ class TriangularFlow(LatentGuide):
         loc: centre of the Gaussian it bends (dim,).
         scale_tril: lower Cholesky factor of that Gaussian's covariance (dim, dim).
         log_scale: coefficients of the log scale of each coordinate; row 0 is constant, row j + 1
-            belongs to noise j and is zero for coordinates up to j (dim + 1, dim).
+            belongs to h_j and is zero for coordinates up to j (dim + 1, dim).
         shift: those of the shift, likewise (dim + 1, dim).
         pairs: which noise each product is made of (pairs, 2).
         bend: coefficients of the products in the shifts, zero for coordinates up to either of the
@@ -105,10 +107,7 @@ class TriangularFlow(LatentGuide):
     def layers(self, noise: Float[Any, "draws dim"]) -> Layers:
         """Return the pieces of the map at some noise."""
         xp = namespace(noise, self.loc)
-        linear = xp.concatenate([xp.ones_like(noise[:, :1]), noise], axis=1)
         products = product(noise[:, self.pairs[:, 0]], noise[:, self.pairs[:, 1]], self._same(xp))
-        log_scale = linear @ self.log_scale
-        width = xp.exp(log_scale)
         weight = xp.exp(self.tail)
         squares = 1.0 + noise * noise
         root = xp.sqrt(squares)
@@ -116,14 +115,27 @@ class TriangularFlow(LatentGuide):
         upper = xp.exp(angle)
         lower = 1.0 / upper
         marginal, cosh = 0.5 * (upper - lower), 0.5 * (upper + lower)
+        linear = xp.concatenate([xp.ones_like(noise[:, :1]), marginal], axis=1)
+        log_scale = _through(linear, self.log_scale)
+        width = xp.exp(log_scale)
         slope = cosh / root * weight
         log_slope = xp.log(slope)
         gradient = marginal / (cosh * root) * weight - noise / squares
-        x = marginal * width + linear @ self.shift
+        x = marginal * width + _through(linear, self.shift)
         if len(self.pairs):
             x = x + products @ self.bend
         return Layers(
-            linear, products, log_scale, angle, marginal, width, slope, log_slope, gradient, x
+            noise,
+            linear,
+            products,
+            log_scale,
+            angle,
+            marginal,
+            width,
+            slope,
+            log_slope,
+            gradient,
+            x,
         )
 
     def transform(self, noise: Float[Any, "*draws dim"]) -> Float[Any, "*draws dim"]:
@@ -154,12 +166,9 @@ class TriangularFlow(LatentGuide):
             gradients: of log p with respect to the latent vectors there.
         """
         xp = namespace(layers.x, self.loc)
-        noise = layers.linear[:, 1:]
+        noise = layers.noise
         white = gradients @ self.scale_tril
-        wide = white * layers.width
-        own = wide * layers.slope + layers.log_slope_gradient
-        stretched = wide * layers.marginal + 1.0
-        result = own + stretched @ self.log_scale[1:].T + white @ self.shift[1:].T
+        result = self.pull_marginal(layers, white) * layers.slope + layers.log_slope_gradient
         if len(self.pairs) == 0:
             return result
         first, second = self.pairs[:, 0], self.pairs[:, 1]
@@ -167,6 +176,19 @@ class TriangularFlow(LatentGuide):
         identity = xp.eye(self.dim)
         result = result + (bent * noise[:, second]) @ identity[first]
         return result + (bent * noise[:, first]) @ identity[second]
+
+    def pull_marginal(
+        self, layers: Layers, white: Float[Any, "draws dim"]
+    ) -> Float[Any, "draws dim"]:
+        """Return the gradient with respect to h, of log p and of the scales in log_det.
+
+        Args:
+            layers: the map at some noise.
+            white: gradients of log p with respect to x there.
+        """
+        wide = white * layers.width
+        through = _add_back(wide, wide * layers.marginal + 1.0, self.log_scale[1:])
+        return _add_back(through, white, self.shift[1:])
 
     def inverse(self, z: Float[Any, "*draws dim"]) -> Float[Any, "*draws dim"]:
         """Return the noise that latent vectors are made of."""
@@ -176,13 +198,16 @@ class TriangularFlow(LatentGuide):
         log_scale = xp.zeros_like(x) + self.log_scale[0]
         shift = xp.zeros_like(x) + self.shift[0]
         pairs = np.asarray(self.pairs)
+        both = abs(self.log_scale[1:]) + abs(self.shift[1:])
+        drivers = set(range(self.dim)) if _rows(both) is None else set(_rows(both).tolist())
         columns: list[Any] = []
         for i in range(self.dim):
             marginal = (x[:, i] - shift[:, i]) * xp.exp(-log_scale[:, i])
             angle = xp.arcsinh(marginal)
             columns.append(xp.sinh(angle * xp.exp(-self.tail[i]) - self.skew[i]))
-            log_scale = log_scale + columns[i][:, None] * self.log_scale[i + 1]
-            shift = shift + columns[i][:, None] * self.shift[i + 1]
+            if i in drivers:
+                log_scale = log_scale + marginal[:, None] * self.log_scale[i + 1]
+                shift = shift + marginal[:, None] * self.shift[i + 1]
             for row in np.flatnonzero(pairs.max(axis=1, initial=-1) == i):
                 j, k = pairs[row]
                 bent = product(columns[j], columns[k], j == k)
@@ -232,6 +257,32 @@ class TriangularFlow(LatentGuide):
 
     def _same(self, xp: Any) -> Any:
         return xp.asarray(self.pairs[:, 0] == self.pairs[:, 1])
+
+
+def _rows(coefficients: Any) -> Any:
+    """Return the rows that are not all zero, if they are known and few; else None."""
+    if namespace(coefficients) is not np:
+        return None
+    rows = np.flatnonzero(coefficients.any(axis=1))
+    return rows if 2 * len(rows) < len(coefficients) else None
+
+
+def _through(features: Any, coefficients: Any) -> Any:
+    """Return features @ coefficients; most rows of a large flow are zero."""
+    rows = _rows(coefficients)
+    if rows is None:
+        return features @ coefficients
+    return features[:, rows] @ coefficients[rows]
+
+
+def _add_back(result: Any, gradients: Any, coefficients: Any) -> Any:
+    """Return result + gradients @ coefficients', likewise."""
+    rows = _rows(coefficients)
+    if rows is None:
+        return result + gradients @ coefficients.T
+    result = result.copy()
+    result[:, rows] += gradients @ coefficients[rows].T
+    return result
 
 
 def product(first: Any, second: Any, same: Any) -> Any:

@@ -21,7 +21,7 @@ from taut.loop.verdict import Verdict
 from taut.objectives.triangular import FlowEvaluation, Terms, TermsChart, evaluate_flow, grow
 
 FEWEST_DRAWS, MOST_DRAWS = 512, 1024
-DRAWS_PER_DIM = 8
+DRAWS_PER_DIM, ENOUGH_DRAWS = 8, 2048
 MOST_ROUNDS = 5
 EVALUATIONS_PER_ROUND = 40
 
@@ -79,7 +79,8 @@ class FlowFit:
         self._monitor.best = outcome.guide
         gaussian = TriangularFlow.around(outcome.guide)
         dim = gaussian.dim
-        draws = max(FEWEST_DRAWS, power_of_two(DRAWS_PER_DIM * dim))
+        wanted = min(DRAWS_PER_DIM * dim, max(ENOUGH_DRAWS, 2 * dim))
+        draws = max(FEWEST_DRAWS, power_of_two(wanted))
         most_draws = max(MOST_DRAWS, draws)
         evaluation = self._evaluate(gaussian, draws)
         if not np.isfinite(evaluation.loss) or (not always and _efficient(evaluation)):
@@ -107,11 +108,11 @@ class FlowFit:
             if self._monitor.gradients > self._last or (number and decrease < self._tolerance):
                 break
         rungs = {} if kept is None else self._compare(kept, gaussian)
-        if kept is None or not _better(rungs["flow"], rungs["full-rank"]):
+        if kept is None or not _better(rungs["flow"], rungs["full-rank"]) or _wild(kept.guide):
             self._monitor.best = outcome.guide
             return outcome
         self._monitor.best = kept.guide
-        return Outcome(kept.guide, _verdict(outcome.verdict, gap), rungs)
+        return Outcome(kept.guide, _verdict(outcome.verdict, gap), {**outcome.rungs, **rungs})
 
     def _evaluate(self, guide: TriangularFlow, draws: int) -> FlowEvaluation:
         noise = matched_noise(draws, guide.dim, self._rng)
@@ -145,6 +146,12 @@ def _better(flow: np.ndarray, gaussian: np.ndarray) -> bool:
     gains = flow - gaussian
     error = gains.std() / np.sqrt(len(gains))
     return bool(gains.mean() > CLEARLY * error) if np.isfinite(gains).all() else True
+
+
+def _wild(guide: TriangularFlow) -> bool:
+    """Whether a draw farther out than those it was fitted to can overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return not np.isfinite(guide.sd()).all()
 
 
 def _log_ratios(evaluation: FlowEvaluation) -> np.ndarray:

@@ -1,5 +1,6 @@
 """From a target to a fitted Gaussian of the family asked for, or a mixture of them."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from taut.guides.full_rank import FullRankNormal
 from taut.guides.mean_field import MeanFieldNormal
 from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.basins import Basin, settle_basins
+from taut.loop.dense import DenseFit, affordable, better, log_ratios
 from taut.loop.mixture import fit_mixture
 from taut.loop.monitor import Monitor
 from taut.loop.stages import GaussianFit, Outcome, default_tolerance
@@ -66,6 +68,7 @@ class GaussianSearch:
         resolution: relative rounding error of a log density.
         start_rng: source of the starts.
         fit_rng: source of the draws.
+        work: elements computed for one gradient.
     """
 
     def __init__(
@@ -77,8 +80,10 @@ class GaussianSearch:
         resolution: float,
         start_rng: np.random.Generator,
         fit_rng: np.random.Generator,
+        work: float = 0.0,
     ):
         self._may_mix = dim <= LARGEST_FULL_RANK and name in ("auto", "mixture")
+        self._may_be_dense = name == "auto" and affordable(dim, work)
         self._modes = modes
         if name == "auto":
             name = "full-rank" if dim <= LARGEST_FULL_RANK else "low-rank"
@@ -113,12 +118,35 @@ class GaussianSearch:
             return self._fit(FullRankFamily(), [_with(c, _full(c.guide)) for c in candidates])
         narrow = [_with(c, _diagonal(c.guide)) for c in candidates]
         outcome = self._fit(MeanFieldFamily(), narrow)
-        if self._name == "mean-field" or not np.isfinite(outcome.guide.loc).all():
+        if self._name == "mean-field" or outcome.verdict.reason == "non-finite":
             return outcome
-        family = MeanFieldFamily()
-        noise = family.noise(WIDENING_DRAWS, outcome.guide, self._fit_rng)
+        if not self._may_be_dense:
+            return self._low_rank(outcome)
+        tolerance = default_tolerance(self._dim)
+        dense = DenseFit(self._monitor, self._fit_rng, self._resolution, tolerance).run(outcome)
+        if dense.verdict.converged:
+            # Every low-rank Gaussian is among those of full covariance.
+            return dense
+        return self._best_of(dense, self._low_rank(outcome))
+
+    def _low_rank(self, outcome: Outcome) -> Outcome:
+        noise = MeanFieldFamily().noise(WIDENING_DRAWS, outcome.guide, self._fit_rng)
         seen = evaluate(self._monitor, outcome.guide, noise)
         return self._runner(LowRankFamily()).run(widen(seen, default_rank(self._dim)))
+
+    def _best_of(self, dense: Outcome, low: Outcome) -> Outcome:
+        """Compare a full covariance that is not quite the best one with the low-rank Gaussian."""
+        if not dense.rungs or low.verdict.reason == "non-finite":
+            return dense if dense.rungs else low
+        rng, family = self._fit_rng, LowRankFamily()
+        noise = [family.noise(WIDENING_DRAWS, low.guide, rng) for _ in range(2)]
+        first, second = (evaluate(self._monitor, low.guide, draws) for draws in noise)
+        rungs = {**dense.rungs, "low-rank": log_ratios((first, second))}
+        if better(rungs["low-rank"], rungs["full-rank"]):
+            return dataclasses.replace(low, rungs=rungs)
+        rungs["full-rank"] = rungs.pop("full-rank")
+        self._monitor.best = dense.guide
+        return dataclasses.replace(dense, rungs=rungs)
 
     def _fit(self, family: Family, candidates: list[Candidate]) -> Outcome:
         runner = self._runner(family)

@@ -67,19 +67,30 @@ class FullRankStep(NaturalStep):
         cross = score.T @ noise / len(noise)
         self._guide = guide
         self._mean = score.mean(axis=0)
-        symmetric = 0.5 * (cross + cross.T)
-        self._change, self._axes = np.linalg.eigh(-symmetric)
+        self._cross = 0.5 * (cross + cross.T)
+        self._change, self._axes = np.linalg.eigh(-self._cross)
 
     @property
     def norm(self) -> float:
         """Half the squared Fisher norm: |b|^2 / 2 + |A|^2 / 4."""
         return float(0.5 * self._mean @ self._mean + 0.25 * (self._change**2).sum())
 
-    def guide(self, size: float, floor: float) -> FullRankNormal:
-        """Return the guide after a step of `size` in (0, 1]."""
+    def product(self, other: "FullRankStep") -> tuple[float, float]:
+        """Half the Fisher product with the step on other draws, of the means and of the rest.
+
+        Noise of independent draws is uncorrelated: it estimates `norm` without noise's own share.
+        """
+        return (
+            float(0.5 * self._mean @ other._mean),
+            float(0.25 * (self._cross * other._cross).sum()),
+        )
+
+    def guide(self, size: float, floor: float, mean_size: float | None = None) -> FullRankNormal:
+        """Return the guide after a step of `size` in (0, 1], or of another one for the mean."""
         axes, old = self._axes, self._guide
         precision = np.maximum(1.0 + size * self._change, floor)
-        move = axes @ (size * (axes.T @ self._mean) / precision)
+        along = size if mean_size is None else mean_size
+        move = axes @ (along * (axes.T @ self._mean) / precision)
         length = np.linalg.norm(move) / np.sqrt(len(move))
         if length > TRUST_RADIUS:
             move = move * (TRUST_RADIUS / length)

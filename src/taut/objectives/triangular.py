@@ -22,8 +22,9 @@ from taut.objectives.matched_elbo import Batch, Evaluation
 CLEAR, CLEAR_IN_COMPANY, CLEAR_TOGETHER = 3.5, 2.0, 5.0
 MOST_PAIRS = 64
 
-# Above this dimension products are made of these coordinates only, and of squares.
-ALL_PAIRS, DRIVERS = 64, 16
+# Above the first dimension products are made of these coordinates only, and of squares; above the
+# second all terms are.
+ALL_PAIRS, ALL_ROWS, DRIVERS = 64, 256, 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +110,13 @@ def grow(terms: Terms, evaluation: FlowEvaluation, least: float) -> Terms:
     # The curvature of a scale is 2, that of a shift 1, where the flow is still the Gaussian.
     scale_gain = _gain(layers.linear, stretched, 2.0, before)
     shift_gain = _gain(layers.linear, residual, 1.0, before)
-    pairs, bend = _grow_pairs(terms, evaluation, residual, scale_gain.sum(axis=1)[1:], least)
+    driving = scale_gain.sum(axis=1)[1:]
+    drivers = np.zeros(dim, bool)
+    drivers[np.argsort(-driving, kind="stable")[:DRIVERS]] = True
+    if dim > ALL_ROWS:
+        scale_gain[1:][~drivers] = 0.0
+        shift_gain[1:][~drivers] = 0.0
+    pairs, bend = _grow_pairs(terms, evaluation, residual, drivers, least)
     scale, shift = terms.log_scale | (scale_gain > least), terms.shift | (shift_gain > least)
     grown = Terms(terms.marginals, scale, shift, pairs, bend)
     freed = terms.marginals or terms.count > 0 or grown.count == 0
@@ -120,15 +127,15 @@ def _grow_pairs(
     terms: Terms,
     evaluation: FlowEvaluation,
     residual: np.ndarray,
-    driving: np.ndarray,
+    drivers: np.ndarray,
     least: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     noise, dim = evaluation.noise, evaluation.guide.dim
     first, second = np.triu_indices(max(dim - 1, 0))
     if dim > ALL_PAIRS:
-        drivers = np.zeros(dim, bool)
-        drivers[np.argsort(-driving, kind="stable")[:DRIVERS]] = True
         wanted = (first == second) | drivers[first] | drivers[second]
+        if dim > ALL_ROWS:
+            wanted = drivers[first] & drivers[second]
         first, second = first[wanted], second[wanted]
     after = np.arange(dim) > second[:, None]
     products = product(noise[:, first], noise[:, second], first == second)
@@ -225,19 +232,24 @@ class TermsChart:
         stretched = white * layers.marginal * layers.width + 1.0
         # The marginal's derivative with respect to its angle.
         slope = np.sqrt(1.0 + layers.marginal**2)
-        turned = white * layers.width * slope + layers.marginal / slope
+        turned = guide.pull_marginal(layers, white) * slope + layers.marginal / slope
         skewed = turned * np.exp(guide.tail)
         tailed = turned * layers.angle + 1.0
-        scale = layers.linear.T @ stretched
-        shift = layers.linear.T @ white
-        own = np.array([scale[0], shift[0], skewed.sum(axis=0), tailed.sum(axis=0)])
+        sums = (stretched, white, skewed, tailed)
+        own = np.array([each.sum(axis=0) for each in sums])
         parts = [
             (_marginal_root()[:, : self._own].T @ own).ravel(),
-            np.sqrt(0.5) * scale[1:][self._scale],
-            shift[1:][self._shift],
+            np.sqrt(0.5) * _products(layers.marginal, stretched, self._scale),
+            _products(layers.marginal, white, self._shift),
             (layers.products.T @ white)[self._terms.bend],
         ]
         return -np.concatenate(parts) / draws
+
+
+def _products(features: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the sums over draws of features times values, for the wanted (features, values)."""
+    rows = np.flatnonzero(wanted.any(axis=1))
+    return (features[:, rows].T @ values)[wanted[rows]]
 
 
 @functools.cache
