@@ -19,6 +19,7 @@ from taut.loop.starts import (
     default_starts,
     draw_starts,
     search,
+    tempered_starts,
     wide_starts,
 )
 from taut.objectives.full_rank import FullRankFamily
@@ -172,17 +173,28 @@ class GaussianSearch:
     def _search_further(self, runner: GaussianFit, found: list[Basin], draws: int) -> list[Basin]:
         for count in MORE_WIDE_STARTS:
             before = len(found)
-            best = found[0].evaluation
-            wide = wide_starts(self._monitor, self._dim, count, self._wide_rng, best.guide)
-            candidates = search(self._monitor, wide[:0], self._wide_rng, wide)
-            self._monitor.best = best.guide
-            candidates = self._near(candidates, 0, -best.loss)
-            candidates = [_with(c, _full(c.guide)) for c in candidates]
-            found = settle_basins(runner, self._monitor, candidates, draws, found, MOST_COMPONENTS)
+            best = found[0].evaluation.guide
+            wide = wide_starts(self._monitor, self._dim, count, self._wide_rng, best)
+            found = self._climb_from(wide, runner, found, draws)
             complete = len(found) <= before and all(basin.hits > 1 for basin in found)
             if complete and not self._modes:
                 break
+        if self._modes:
+            wide = tempered_starts(self._monitor, found[0].evaluation.guide, self._wide_rng)
+            found = self._climb_from(wide, runner, found, draws)
         return found
+
+    def _climb_from(
+        self, wide: np.ndarray, runner: GaussianFit, found: list[Basin], draws: int
+    ) -> list[Basin]:
+        if len(wide) == 0:
+            return found
+        candidates = search(self._monitor, wide[:0], self._wide_rng, wide)
+        best = found[0].evaluation
+        self._monitor.best = best.guide
+        candidates = self._near(candidates, 0, -best.loss)
+        candidates = [_with(c, _full(c.guide)) for c in candidates]
+        return settle_basins(runner, self._monitor, candidates, draws, found, MOST_COMPONENTS)
 
     def _runner(self, family: Family) -> GaussianFit:
         return GaussianFit(

@@ -18,6 +18,7 @@ from taut.guides.mean_field import MeanFieldNormal
 from taut.guides.noise import matched_noise
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.solvers.ascent import MOST_STEPS, Ascents, PathPoint
+from taut.solvers.tempering import anneal
 
 RADIUS = 2.0
 SHRINKS = 6
@@ -25,6 +26,7 @@ CANDIDATES_PER_PATH = 12
 WIDE_RADII = (4.0, 16.0)
 FAR_AROUND = 15.0
 WIDE_STEPS, WIDE_CANDIDATES = 30, 2
+TEMPERED_POINTS, TEMPERED_STARTS, TEMPERED_AROUND = 256, 96, 10.0
 SCORING_DRAWS = 16
 LARGEST_FULL_RANK = 256
 CHECK_EVERY = 15
@@ -112,6 +114,22 @@ def wide_starts(
     drawn = np.concatenate(starts)
     values, _ = monitor(drawn)
     return drawn[np.isfinite(values)]
+
+
+def tempered_starts(
+    monitor: Monitor, around: FullRankNormal, rng: np.random.Generator
+) -> Float[np.ndarray, "starts dim"]:
+    """Return points that gathered where the mass is, as its density was slowly made out.
+
+    Args:
+        monitor: the watched batch function.
+        around: the best Gaussian so far; they come from far around it, and from far around zero.
+        rng: source of the randomness.
+    """
+    near, far = around.scale_tril @ around.scale_tril.T, np.eye(around.dim)
+    factor = np.linalg.cholesky(TEMPERED_AROUND**2 * near + WIDE_RADII[0] ** 2 * far)
+    points = anneal(monitor, FullRankNormal(around.loc, factor), TEMPERED_POINTS, rng)
+    return points[:: max(1, -(-len(points) // TEMPERED_STARTS))]
 
 
 def search(
