@@ -13,7 +13,7 @@ from taut.infer.predictive import Predictive
 from taut.infer.rendering.render_model import render_model
 from taut.infer.renyi_elbo import RenyiELBO
 from taut.infer.svi import SVI, SVIRunResult
-from taut.infer.svi_program import SVIState
+from taut.infer.svi_problem import SVIState
 from taut.infer.trace_elbo import Trace_ELBO
 
 __all__ = [

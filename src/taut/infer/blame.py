@@ -10,7 +10,7 @@ from taut._core.errors import InputError, first_few
 from taut.checking.arguments import argument_faults
 from taut.checking.running import Call
 from taut.infer.params import ParamSite
-from taut.infer.svi_program import Problem, SVIState
+from taut.infer.svi_problem import Problem, SVIState
 from taut.infer.traces import draw_pair, is_latent, mixture_of
 from taut.targets.diagnosis import explain_sites
 

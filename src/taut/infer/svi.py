@@ -25,7 +25,8 @@ from taut.infer.autoguide.guide import AutoGuide
 from taut.infer.params import ParamSite, constrain, initial_params
 from taut.infer.structure_key import structure_key
 from taut.infer.svi_loop import run_steps
-from taut.infer.svi_program import Problem, SVIProgram, SVIState
+from taut.infer.svi_problem import Problem, SVIState
+from taut.infer.svi_program import SVIProgram
 from taut.loop.progress import Progress
 from taut.loop.verdict import Verdict
 from taut.report.plot_losses import draw_losses
@@ -252,6 +253,7 @@ class SVI:
         line = Progress(progress_bar)
         with single_blas_thread():
             if init_state is None:
+                program.prepare(leaves, rng_key, stable, forward)
                 init_state = program.start(leaves, rng_key, init_params)
             done = run_steps(
                 program,

@@ -8,7 +8,6 @@ compute does not depend on how they are cut.
 import collections
 import dataclasses
 import time
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +15,9 @@ import numpy as np
 from taut.infer.blame import blame
 from taut.infer.iterates import Record
 from taut.infer.shorter import can_shorten
-from taut.infer.svi_program import CHUNK, SVIProgram, SVIState
+from taut.infer.svi_problem import SVIState
+from taut.infer.svi_program import SVIProgram
+from taut.infer.svi_steps import CHUNK
 from taut.loop.progress import Progress
 from taut.loop.verdict import Verdict
 
@@ -33,6 +34,9 @@ _ENDS = {
     "unbounded": "without a bound",
 }
 CHECK_EVERY = 500
+
+SHOWN = 1000
+"""Last steps whose mean loss ends the progress line."""
 
 FALL_EVERY, FALLEN, AVERAGED = 250, 100.0, 50
 """A loss without a bound is looked at every 250 steps; one that has fallen by 100 nats, in averages
@@ -86,8 +90,7 @@ def run_steps(
     record = Record(program.problem.optim.get_params(state.optim_state))
     pace, recent = _Pace(), _Recent(program, leaves, stable, forward)
     verdict, retry, told = None, "", ""
-    # Of the type it comes back with, or the second chunk would compile anew.
-    outside: Any = np.int32(0)
+    outside = 0
     try:
         while verdict is None:
             left = num_steps - record.steps
@@ -98,15 +101,14 @@ def run_steps(
             count = min(left, pace.count)
             recent.note(record.steps, state, outside)
             pace.start()
-            made, tried, going, outside, losses, kept = program.steps(
+            steps = program.steps(
                 leaves, state, record.steps, count, outside, stable, forward, bool(retry)
             )
-            tried, losses = int(tried), np.asarray(losses)
-            state = made
-            record.extend(losses[:tried], np.asarray(kept))
-            pace.stop(tried)
-            line.update(f"step {record.steps:,} of {num_steps:,}", loss=_mean(losses[:tried]))
-            if not going:
+            state, outside = steps.state, steps.outside
+            record.extend(steps.losses, steps.kept)
+            pace.stop(len(steps.losses))
+            line.update(f"step {record.steps:,} of {num_steps:,}", loss=_mean(steps.losses))
+            if not steps.going:
                 failed, why = record.steps, _why(program, leaves, state)
                 good = recent.last_good(record.losses)
                 if good is None:
@@ -137,7 +139,7 @@ def run_steps(
         verdict = dataclasses.replace(verdict, message=f"{verdict.message}. {told}")
     losses = record.losses
     if len(losses):
-        line.finish(f"{len(losses):,} steps, {_ENDS[verdict.reason]}", loss=_mean(losses[-CHUNK:]))
+        line.finish(f"{len(losses):,} steps, {_ENDS[verdict.reason]}", loss=_mean(losses[-SHOWN:]))
     return Run(state, losses, verdict)
 
 
@@ -148,7 +150,7 @@ class _Recent:
         self._program, self._leaves, self._options = program, leaves, (stable, forward)
         self._begun: collections.deque = collections.deque(maxlen=2)
 
-    def note(self, steps: int, state: SVIState, outside: Any) -> None:
+    def note(self, steps: int, state: SVIState, outside: int) -> None:
         """Note that a chunk begins here."""
         self._begun.append((steps, state, outside))
 
@@ -164,7 +166,7 @@ class _Recent:
 
     def before(
         self, step: int, record: Record | None = None, short: bool = False
-    ) -> tuple[SVIState, Any]:
+    ) -> tuple[SVIState, int]:
         """Repeat a chunk up to a step, bit by bit; return the state and count of draws outside."""
         begin, state, outside = [b for b in self._begun if b[0] < step][-1]
         if record is not None:
@@ -172,11 +174,12 @@ class _Recent:
             self._begun.clear()
         if begin + 1 < step:
             count = step - 1 - begin
-            state, tried, _, outside, losses, kept = self._program.steps(
+            steps = self._program.steps(
                 self._leaves, state, begin, count, outside, *self._options, short
             )
+            state, outside = steps.state, steps.outside
             if record is not None:
-                record.extend(np.asarray(losses)[: int(tried)], np.asarray(kept))
+                record.extend(steps.losses, steps.kept)
         return state, outside
 
 

@@ -98,7 +98,7 @@ class _Walkers:
 
     def _at(self, points: np.ndarray) -> list[np.ndarray]:
         finite = np.isfinite(points).all(axis=1)
-        safe = np.where(finite[:, None], points, self._wide.mean())
+        safe = np.where(np.expand_dims(finite, 1), points, self._wide.mean())
         log_p, slope_p = self._batch(safe)
         slope_r = -(safe - self._wide.mean()) @ self._precision
         log_p = np.where(finite, log_p, -np.inf)

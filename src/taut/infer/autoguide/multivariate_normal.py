@@ -44,7 +44,8 @@ class AutoMultivariateNormal(AutoGaussian):
             jnp.identity(dim) * self.init_scale,
             constraint=self.scale_tril_constraint,
         )
-        return dist.MultivariateNormal(loc, scale_tril=scale_tril)
+        # The constraint makes it a Cholesky factor; a test of that would compile twenty programs.
+        return dist.MultivariateNormal(loc, scale_tril=scale_tril, validate_args=False)
 
     def _latent_moments(self, params: dict, args: tuple, kwargs: dict) -> tuple[Any, Any]:
         return moments_of(self.get_posterior(params))
