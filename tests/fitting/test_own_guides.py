@@ -142,7 +142,8 @@ def test_a_factor_is_fitted_as_the_formula_it_states():
 def test_a_formula_beside_other_draws_is_refused():
     def guide():
         formula_in_a_box()
-        sample("z", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
+        z = sample("z", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
+        factor("more", -0.1 * z**2)
 
     with pytest.raises(taut.InputError, match="draw the model's sites and nothing else, but z"):
         fit(plane, guide=guide)
