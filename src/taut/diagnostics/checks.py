@@ -83,6 +83,9 @@ def run_checks(
     """
     guide = outcome.guide
     z, log_q = _draw(guide, rng)
+    sound = np.isfinite(z).all(axis=1) & np.isfinite(log_q)
+    if not sound.all():
+        return _unsound(z, sound, monitor)
     log_p, _ = monitor(z)
     weighed = Draws(z, log_p, log_q)
     if not np.isfinite(log_p).any():
@@ -95,6 +98,17 @@ def run_checks(
         return _choose(weighed, weights, None, TOO_EXPENSIVE, rng)
     chains = _run_chains(outcome.guide, weighed, weights, schedule, monitor, work, rng)
     return _choose(weighed, weights, chains, "", rng)
+
+
+def _unsound(z: np.ndarray, sound: np.ndarray, monitor: Monitor) -> Checks:
+    """Leave a guide unweighed that has draws without a density."""
+    share = 100 * (1 - sound.mean())
+    reason = (
+        f"{share:.2g} % of the guide's draws have no finite density, so nothing can be weighed."
+    )
+    z = z[sound] if sound.any() else np.zeros_like(z)
+    log_p, _ = monitor(z)
+    return Checks(None, None, None, reason, z, log_p, "guide", len(z), complete=False)
 
 
 def _draw(guide: Guide, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
