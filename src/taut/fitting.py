@@ -120,7 +120,7 @@ def fit(
         _tails(bound, pool),
         checked.skipped,
         checked.complete,
-        own.findings if own else (),
+        own.findings_at(outcome.guide) if own else (),
         outcome.rungs,
         checked.response,
     )

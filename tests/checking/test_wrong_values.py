@@ -58,7 +58,7 @@ def test_draws_that_are_nan_are_named():
         guide_sigma()
 
     (error,) = taut.check(model, from_data, Y).errors
-    assert "the guide draws NaN for site 'a' at the first values" in error.found
+    assert "the guide draws NaN or infinity for site 'a' at the first values" in error.found
     svi = SVI(model, from_data, optim.Adam(0.01), Trace_ELBO())
     message = svi.run(jax.random.key(0), 5, Y, progress_bar=False).verdict.message
     assert "outside the support" not in message

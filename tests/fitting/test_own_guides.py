@@ -142,7 +142,8 @@ def test_a_factor_is_fitted_as_the_formula_it_states():
 def test_a_formula_beside_other_draws_is_refused():
     def guide():
         formula_in_a_box()
-        sample("z", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
+        z = sample("z", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
+        factor("more", -0.1 * z**2)
 
     with pytest.raises(taut.InputError, match="draw the model's sites and nothing else, but z"):
         fit(plane, guide=guide)
@@ -313,3 +314,33 @@ def test_a_site_that_was_left_out_keeps_its_prior_only_if_that_is_allowed():
     assert abs(draws.mean() - 5.0 * np.sqrt(2.0 / np.pi)) < 5 * error
     with pytest.raises(taut.InputError, match="the named guides have every site"):
         fit(line, X, y=Y, prior_ok={"s"})
+
+
+def half_normal():
+    sample("s", dist.HalfNormal(1.0))
+
+
+def folds_later():
+    # One to one where it starts, two standard deviations and more above the fold.
+    u = sample("u", dist.Normal(param("m", 2.0), positive("sd", 0.3)))
+    deterministic("s", jnp.where(u > 0, u, -2.0 * u))
+
+
+def test_a_map_that_folds_over_while_it_is_fitted_is_not_trusted():
+    assert taut.check(half_normal, folds_later).ok
+    found = fit(half_normal, guide=folds_later)
+    assert found.trust == "not trusted"
+    (told,) = [f for f in found.findings if f.name == "guide" and f.level == "bad"]
+    assert told.message.startswith("At the guide's fitted parameters s is 1 number made from 1")
+    assert "whose determinant changes sign" in told.message
+
+
+def test_a_map_that_becomes_flat_while_it_is_fitted_is_not_trusted():
+    def flat_later():
+        u = sample("u", dist.Normal(param("m", 1.0), positive("sd", 0.3)))
+        deterministic("s", jnp.maximum(u, 0.0))
+
+    found = fit(half_normal, guide=flat_later)
+    assert found.trust == "not trusted"
+    assert any("have no finite density" in finding.message for finding in found.findings)
+    assert np.isfinite(found.sample(100)["s"]).all()

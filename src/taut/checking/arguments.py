@@ -10,15 +10,16 @@ from numpyro.distributions import Uniform, constraints
 
 from taut._core.dependence import dependence
 from taut._core.errors import first_few
-from taut.checking.lines import constraint_line
-from taut.checking.reading import support_words
 from taut.checking.running import Call, distribution_parts, run
+from taut.checking.words import constraint_line, support_words
 
 WORDS = {
     "nonnegative": "positive",
     "softplus_positive": "positive",
     "ordered": "in order, low below high",
 }
+
+_MATRICES = frozenset({"covariance_matrix", "precision_matrix"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,8 @@ def read_arguments(latents: dict[str, dict]) -> list[Argument]:
             for name, constraint in part.arg_constraints.items():
                 if name not in vars(part) or constraints.is_dependent(constraint):
                     continue
+                if name == "scale_tril" and not _MATRICES.isdisjoint(vars(part)):
+                    continue  # made from the matrix that was given
                 value = vars(part)[name]
                 valid = constraint(value) if constraint is not constraints.real else True
                 found.append(

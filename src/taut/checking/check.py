@@ -10,7 +10,9 @@ import numpy as np
 
 from taut._core.errors import InputError
 from taut.checking.flow import Flow, trace_flow
+from taut.checking.mistakes import MisstatedError
 from taut.checking.names import name_problems, prior_problems
+from taut.checking.noise import noise_problems
 from taut.checking.normalisation import factor_problems, improper_problems
 from taut.checking.parameters import (
     argument_problems,
@@ -22,12 +24,13 @@ from taut.checking.reading import Reading, read
 from taut.checking.report import GuideReport
 from taut.checking.running import Call
 from taut.checking.shapes import same_shape, shape_problems
+from taut.checking.sharing import sharing_problems
 from taut.checking.supports import draw_jointly, support_problems
 from taut.checking.variables import VariableFindings, variable_problems
 from taut.checking.weights import weight_problems
 from taut.targets.abstract_run import NEEDS_A_NUMBER, NEEDS_A_VALUE, WRITE_IN_JAX
 from taut.targets.arguments import bind_arguments
-from taut.targets.location import model_location
+from taut.targets.location import model_location, plain_words
 
 
 def check(
@@ -92,11 +95,13 @@ def _all_problems(
     shapes = shape_problems(guide, model)
     try:
         flow = trace_flow(guide_call, guide, model, key)
+        noise = noise_problems(guide_call, guide, model, flow, key)
     except Exception as error:
         return [*problems, *shapes, _raised("guide", guide_call, error)]
-    problems += name_problems(guide, model, prior_ok, flow.used())
-    problems += [*shapes, *weight_problems(guide, model)]
-    problems += dependence_problems(guide, model, flow)
+    weighed = frozenset().union(*flow.factors.values())
+    problems += name_problems(guide, model, prior_ok, flow.used(), weighed)
+    problems += [*shapes, *weight_problems(guide, model), *noise]
+    problems += [*dependence_problems(guide, model, flow), *sharing_problems(guide, model, flow)]
     if any(p.kind == "start" and p.severity == "error" for p in problems):
         return problems  # what follows is computed at the first values
     problems += argument_problems(guide_call, guide, key)
@@ -187,6 +192,8 @@ def _bind(
 
 
 def _raised(program: str, call: Call, error: Exception) -> Problem:
+    if isinstance(error, MisstatedError):
+        return error.problem
     if isinstance(error, NEEDS_A_VALUE):
         return Problem(
             "error",
@@ -196,7 +203,7 @@ def _raised(program: str, call: Call, error: Exception) -> Problem:
             "functions of JAX between params, drawn values and distributions",
             WRITE_IN_JAX,
         )
-    first = (str(error).strip() or "no message").splitlines()[0]
+    first = plain_words(error)
     return Problem(
         "error",
         "raised",

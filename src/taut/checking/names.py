@@ -10,7 +10,11 @@ from taut.checking.reading import Reading, Site
 
 
 def name_problems(
-    guide: Reading, model: Reading, prior_ok: Collection[str], used: Collection[str]
+    guide: Reading,
+    model: Reading,
+    prior_ok: Collection[str],
+    used: Collection[str],
+    weighed: Collection[str],
 ) -> list[Problem]:
     """Find missing, misspelt and extra sites, and sites observed on either side.
 
@@ -19,6 +23,7 @@ def name_problems(
         model: what the model declares.
         prior_ok: sites that may keep their prior.
         used: sites of the guide that others are made from.
+        weighed: sites of the guide that its factors depend on.
     """
     problems = _observed(guide, model)
     latents, offered = model.latents(), guide.latents()
@@ -35,7 +40,12 @@ def name_problems(
             problems.append(_sum_out(name))
         elif name not in prior_ok:
             problems.append(_missing(latents[name]))
-    problems += [_extra(n, model) for n in spare if not offered[n].auxiliary]
+    problems += [
+        _idle(n) if offered[n].auxiliary else _extra(n, model)
+        for n in spare
+        # A discrete one that nothing is made from sums to one; a factor is dealt with elsewhere.
+        if not (offered[n].auxiliary and (offered[n].discrete or n in weighed))
+    ]
     for name in offered:
         twin_site = model.sites.get(name)
         if twin_site is not None and twin_site.family == "deterministic":
@@ -87,6 +97,17 @@ def _extra(name: str, model: Reading) -> Problem:
         f"the guide samples {name!r}, which the model does not have"
         f"{did_you_mean(name, latents)} and no site of the guide is made from",
         f"the model's latent sites are {first_few(list(latents))}",
+        "Take the statement out, or make a site of the model from it",
+    )
+
+
+def _idle(name: str) -> Problem:
+    return Problem(
+        "error",
+        "extra",
+        name,
+        f"the guide draws {name!r} and makes nothing from it, but log q counts its density",
+        "every auxiliary has a site that is made from it",
         "Take the statement out, or make a site of the model from it",
     )
 

@@ -11,10 +11,10 @@ from numpyro.distributions import biject_to
 from taut._core.xla_options import run_once
 from taut.checking.arguments import WORDS, read_arguments
 from taut.checking.flow import Flow
-from taut.checking.lines import constraint_line
 from taut.checking.problem import Problem
-from taut.checking.reading import Parameter, Plate, Reading, support_words
+from taut.checking.reading import Parameter, Plate, Reading
 from taut.checking.running import Call, run
+from taut.checking.words import constraint_line, constraint_words, support_words
 
 # Steps away from the first value, in the unconstrained coordinate; enough to change the sign of a
 # parameter that may, and few enough not to overflow one that may not.
@@ -76,8 +76,9 @@ def argument_problems(call: Call, guide: Reading, key: Any) -> list[Problem]:
         if not column[0]:
             problems.append(_bad_start(site, family, argument, need))
             continue
+        kept = {n for n, p in guide.parameters.items() if support_words(p.constraint) == need}
         culprits = [n for (n, _), good in zip(rows, column, strict=True) if n and not good]
-        for name in dict.fromkeys(culprits):
+        for name in dict.fromkeys(n for n in culprits if n not in kept):  # those underflow
             problems.append(_unconstrained(guide.parameters[name], site, family, argument, need))
     return list(_first_of_each(problems))
 
@@ -118,7 +119,7 @@ def _step(parameter: Parameter, step: float) -> Any:
 def _declaration(parameter: Parameter) -> Problem | None:
     leaves = jax.tree_util.tree_leaves(parameter.value)
     name, constraint = parameter.name, parameter.constraint
-    words = support_words(constraint)
+    words = constraint_words(constraint)
     if not all(_is_float(leaf) for leaf in leaves):
         return Problem(
             "error",
@@ -225,7 +226,10 @@ def _bad_start(site: str, family: str, argument: str, need: str) -> Problem:
         site,
         f"site {site!r}: the {argument} of {family} is invalid from the start",
         f"a {argument} that is {WORDS.get(need, need)}",
-        f"Give the parameters in it first values that make it {WORDS.get(need, need)}",
+        "Give the parameters in it first values that make it so"
+        + (
+            "" if need == "ordered" else f", or constraint={constraint_line(WORDS.get(need, need))}"
+        ),
     )
 
 
@@ -264,7 +268,8 @@ def _shown(parameter: Parameter) -> str:
     leaves = jax.tree_util.tree_leaves(parameter.value)
     if len(leaves) != 1 or np.ndim(leaves[0]) != 0:
         return "..."
-    return repr(round(leaves[0].item(), 6))
+    value = leaves[0].item()
+    return repr(float(f"{value:.6g}") if isinstance(value, float) else value)
 
 
 def _floating(parameter: Parameter) -> str:

@@ -1,6 +1,7 @@
 """What a program declares, free of traced values: sites, plates, parameters."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from numpyro.distributions.distribution import MaskedDistribution
 
 from taut._core.xla_options import run_once
 from taut.checking.running import Call, Run, innermost, is_delta, is_factor, is_improper, run
+from taut.checking.words import support_words
 
 REALS = ("real", "real_vector", "real_matrix")
 
@@ -26,6 +28,8 @@ class Site:
         event_dim: how many of its trailing axes are one event.
         plates: the plates it is in, by axis counted from the right of the batch shape.
         plate_sizes: how many rows of each plate it sees.
+        alike: whether all its numbers have one distribution, of one number.
+        plate_dims: the axis of each plate, counted from the right of the batch shape.
         observed: whether its value is given.
         auxiliary: whether it is marked as such.
         discrete: whether its support is.
@@ -51,6 +55,8 @@ class Site:
     support: str
     scale: float = 1.0
     masked: bool = False
+    plate_dims: tuple[int, ...] = ()
+    alike: bool = False
 
     @property
     def size(self) -> int:
@@ -81,12 +87,14 @@ class Parameter:
         value: its first value, a pytree of arrays.
         constraint: its constraint, with the bounds it has at first.
         conflicting: whether a later statement of the same name differs.
+        repeats: how often one statement declares it, as in a loop.
     """
 
     name: str
     value: Any
     constraint: Any
     conflicting: bool
+    repeats: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +114,7 @@ class Reading:
 
 def read(call: Call, key: Any) -> Reading:
     """Run a program once and describe it; only the first values of parameters are computed."""
-    found: list[tuple] = []
+    found: list[Any] = []
 
     def first_values(key: Any) -> Any:
         result = run(call, key)
@@ -114,28 +122,21 @@ def read(call: Call, key: Any) -> Reading:
         found.append((_sites(result), _plates(result), [n for n, _, _ in result.declarations]))
         found.append(tuple(s for _, s in structures))
         found.append(tuple(result.factors()))
+        found.append(result.repeated)
         return [v for _, v, _ in result.declarations], [leaves for leaves, _ in structures]
 
     values, bounds = jax.device_get(run_once(first_values)(key))
-    (sites, plates, names), structures, factors = found[-3:]
+    (sites, plates, names), structures, factors, repeated = found[-4:]
     parameters: dict[str, Parameter] = {}
     for name, value, leaves, structure in zip(names, values, bounds, structures, strict=True):
         constraint = jax.tree_util.tree_unflatten(structure, leaves)
         constraint = constraints.real if constraint is None else constraint
-        new = Parameter(name, value, constraint, False)
+        new = Parameter(name, value, constraint, False, repeated.get(name, 1))
         old = parameters.get(name)
         if old is not None:
             new = dataclasses.replace(old, conflicting=old.conflicting or _differ(old, new))
         parameters[name] = new
     return Reading(sites, plates, parameters, factors)
-
-
-def support_words(support: Any) -> str:
-    """Name a constraint as NumPyro does: 'real', 'positive', 'interval'."""
-    base = getattr(support, "base_constraint", support)
-    words = type(base).__name__.lstrip("_")
-    snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in words).lstrip("_")
-    return "real" if snake == "dependent" else snake
 
 
 def claims_too_much(fn: Any) -> bool:
@@ -153,11 +154,6 @@ def claims_too_much(fn: Any) -> bool:
     )
 
 
-def plural(count: int, noun: str) -> str:
-    """Return '1 number' or '3 numbers'."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def _sites(result: Run) -> dict[str, Site]:
     sites = {}
     for name, message in result.trace.items():
@@ -165,9 +161,19 @@ def _sites(result: Run) -> dict[str, Site]:
             sites[name] = _sample_site(name, message)
         elif message["type"] == "deterministic":
             shape = tuple(np.shape(message["value"]))
-            flags = {"observed": False, "auxiliary": False, "discrete": False, "improper": False}
             sites[name] = Site(
-                name, "deterministic", shape, 0, (), (), computed=True, support="real", **flags
+                name,
+                "deterministic",
+                shape,
+                0,
+                (),
+                (),
+                observed=False,
+                auxiliary=False,
+                discrete=False,
+                computed=True,
+                improper=False,
+                support="real",
             )
     return sites
 
@@ -190,6 +196,8 @@ def _sample_site(name: str, message: dict) -> Site:
         support="unknown" if claims_too_much(fn) else support_words(fn.support),
         scale=_scale(message["scale"]),
         masked=_masked(fn),
+        plate_dims=tuple(frame.dim for frame in frames),
+        alike=math.prod(innermost(fn).shape()) == 1 < np.size(message["value"]),
     )
 
 

@@ -4,7 +4,9 @@ A program runs under JAX tracing with its arguments as they are, so it may ask f
 it may where it is fitted.
 """
 
+import collections
 import dataclasses
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,7 @@ from numpyro import handlers
 from numpyro.distributions.distribution import Distribution
 from numpyro.primitives import Messenger
 
+from taut.checking.mistakes import MisstatedError, named, no_statements, refuse
 from taut.guides.pieces.point import point_of
 from taut.targets.site_log_prob import site_log_prob
 
@@ -40,10 +43,12 @@ class Run:
     Attributes:
         trace: NumPyro's record of each site.
         declarations: every `numpyro.param` statement that was met: name, value, constraint.
+        repeated: how often a name was declared by one statement, if more than once.
     """
 
     trace: dict[str, dict]
     declarations: tuple[tuple[str, Any, Any], ...]
+    repeated: dict[str, int]
 
     def latents(self) -> dict[str, dict]:
         """The sample sites that are not observed."""
@@ -62,13 +67,30 @@ def run(call: Call, key: Any, params: dict | None = None, given: "Given | None" 
         key: where its random numbers come from.
         params: values of parameters in place of their first ones.
         given: values that some of its sites and plates are to take.
+
+    Raises:
+        MisstatedError: a statement of it cannot be run.
     """
     recorder = _Declarations()
     with numpyro.validation_enabled(False), handlers.trace() as trace, recorder:
         with handlers.seed(rng_seed=key), _StandIn(), _Parameters(params or {}):
             with given if given is not None else Given({}, {}):
-                call.function(*call.args, **call.kwargs)
-    return Run(dict(trace), tuple(recorder.found))
+                returned = _called(call, recorder)
+    if not trace:
+        problem = no_statements(call.label, returned)
+        if problem is not None:
+            raise MisstatedError(problem)
+    return Run(dict(trace), tuple(recorder.found), recorder.repeated())
+
+
+def _called(call: Call, recorder: "_Declarations") -> Any:
+    try:
+        return call.function(*call.args, **call.kwargs)
+    except TypeError as error:
+        problem = named(error, recorder.unset)
+        if problem is None:
+            raise
+        raise MisstatedError(problem) from error
 
 
 def observed(message: dict) -> bool:
@@ -164,9 +186,31 @@ class _Parameters(Messenger):
 class _Declarations(Messenger):
     def __init__(self):
         self.found: list[tuple[str, Any, Any]] = []
+        self.unset: list[str] = []
+        self._places: list[tuple] = []
         super().__init__()
 
     def postprocess_message(self, msg: dict) -> None:
+        refuse(msg)
+        if msg["type"] != "param":
+            return
         # A parameter asked for before it has a value, as modules of networks do, comes as None.
-        if msg["type"] == "param" and msg["value"] is not None:
-            self.found.append((msg["name"], msg["value"], msg["kwargs"].get("constraint")))
+        if msg["value"] is None:
+            self.unset.append(msg["name"])
+            return
+        self.found.append((msg["name"], msg["value"], msg["kwargs"].get("constraint")))
+        self._places.append((msg["name"], *_stack()))
+
+    def repeated(self) -> dict[str, int]:
+        """How often each name was declared by one statement, if more than once."""
+        counts = collections.Counter(self._places)
+        return {place[0]: count for place, count in counts.items() if count > 1}
+
+
+def _stack() -> list[tuple[Any, int]]:
+    """The calls that led here: in a loop the same each time."""
+    frame, calls = sys._getframe(1), []
+    while frame is not None:
+        calls.append((frame.f_code, frame.f_lasti))
+        frame = frame.f_back
+    return calls

@@ -45,7 +45,7 @@ def _shape(site: Site, twin: Site) -> Problem | None:
         plate, size = lacking[0]
         fix = f"Write it inside `with numpyro.plate({plate!r}, {size}):`, as in the model"
     else:
-        fix = f"Give its parameters the shape {twin.shape}"
+        fix = _elsewhere(site, twin)
     return Problem(
         "error",
         "shape",
@@ -55,6 +55,20 @@ def _shape(site: Site, twin: Site) -> Problem | None:
         f"shape {twin.shape} in both",
         fix,
     )
+
+
+def _elsewhere(site: Site, twin: Site) -> str:
+    """The line that makes the plates and event dimensions of a site those of its twin."""
+    spare = [p for p in site.plates if p not in twin.plates]
+    if spare:
+        return f"Take it out of `with numpyro.plate({spare[0]!r}, ...):`"
+    for plate, dim in zip(site.plates, site.plate_dims, strict=True):
+        wanted = dict(zip(twin.plates, twin.plate_dims, strict=True))[plate]
+        if dim != wanted:
+            return f"Give the plate {plate!r} dim={wanted}, as in the model; here it has dim={dim}"
+    if site.plates and site.event_dim > twin.event_dim:
+        return f"Take to_event off: the rows are those of plate {site.plates[0]!r} already"
+    return f"Give its parameters the shape {twin.shape}"
 
 
 def _plates(

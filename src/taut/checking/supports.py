@@ -24,7 +24,7 @@ class SiteDraws:
 
     Attributes:
         outside: the share of draws outside the model's support.
-        nan: whether draws are NaN.
+        wild: whether draws are NaN or infinite.
         guide: lowest and highest value the guide's distribution can take, None if not an interval.
         model: the same of the model's distribution.
         overhang: how far the guide's interval reaches beyond the model's, at most.
@@ -32,7 +32,7 @@ class SiteDraws:
     """
 
     outside: float
-    nan: bool
+    wild: bool
     guide: tuple[float, float] | None
     model: tuple[float, float] | None
     overhang: float
@@ -67,7 +67,7 @@ def draw_jointly(
         right = run(model_call, second, given=Given(values, plates))
         return {
             "outside": {n: _outside(right.trace[n], values[n]) for n in shared},
-            "nan": {n: jnp.isnan(values[n]).any() for n in shared},
+            "wild": {n: ~jnp.isfinite(values[n]).all() for n in shared},
             "guide": {n: _interval(left.trace[n]) for n in shared},
             "model": {n: _interval(right.trace[n]) for n in shared},
             "log_q": _log_probs(left),
@@ -80,8 +80,8 @@ def draw_jointly(
     sites = {}
     for name in shared:
         guide_interval, model_interval = found["guide"][name], found["model"][name]
-        outside, nan = float(np.mean(found["outside"][name])), bool(found["nan"][name].any())
-        sites[name] = _compare(outside, nan, guide_interval, model_interval)
+        outside, wild = float(np.mean(found["outside"][name])), bool(found["wild"][name].any())
+        sites[name] = _compare(outside, wild, guide_interval, model_interval)
     dead = [
         (name, program, bool(np.isnan(values).any()))
         for program, group in (("guide", found["log_q"]), ("model", found["log_p"]))
@@ -96,8 +96,8 @@ def support_problems(draws: JointDraws, guide: Reading, model: Reading) -> list[
     problems = []
     for name, found in draws.sites.items():
         site, twin = guide.sites[name], model.sites[name]
-        if found.nan:
-            problems.append(_nan_problem(site))
+        if found.wild:
+            problems.append(_wild_problem(site))
         elif found.outside > 0 or found.overhang > 0 or _kinds_clash(site, twin):
             problems.append(_outside_problem(site, twin, found))
         elif found.gap > 0:
@@ -149,9 +149,9 @@ def _is_interval(base: Any) -> bool:
     return hasattr(base, "lower_bound") or hasattr(base, "upper_bound")
 
 
-def _compare(outside: float, nan: bool, guide: Any, model: Any) -> SiteDraws:
+def _compare(outside: float, wild: bool, guide: Any, model: Any) -> SiteDraws:
     if guide is None or model is None or np.size(guide[0]) == 0:
-        return SiteDraws(outside, nan, None, _hull(model), 0.0, 0.0)
+        return SiteDraws(outside, wild, None, _hull(model), 0.0, 0.0)
     with np.errstate(invalid="ignore"):
         low, high = guide[0] - model[0], model[1] - guide[1]
         width = model[1] - model[0]
@@ -159,7 +159,7 @@ def _compare(outside: float, nan: bool, guide: Any, model: Any) -> SiteDraws:
     room = 1e-5 * np.where(np.isfinite(width), width, 1.0)
     return SiteDraws(
         outside,
-        nan,
+        wild,
         _hull(guide),
         _hull(model),
         overhang=float(np.maximum(0, np.maximum(-low, -high) - room).max()),
@@ -208,14 +208,15 @@ def _outside_problem(site: Site, twin: Site, found: SiteDraws) -> Problem:
     )
 
 
-def _nan_problem(site: Site) -> Problem:
+def _wild_problem(site: Site) -> Problem:
     return Problem(
         "error",
         "density",
         site.name,
-        f"the guide draws NaN for site {site.name!r} at the first values of its parameters",
+        f"the guide draws NaN or infinity for site {site.name!r} at the first values of its "
+        "parameters",
         "a finite value in every draw",
-        "Look for a logarithm or root of a negative number, or a division by zero, in what "
+        "Look for an overflow, a logarithm of a negative number or a division by zero in what "
         f"{site.name!r} is made from, and for NaN in the data",
     )
 

@@ -18,11 +18,13 @@ from jax.flatten_util import ravel_pytree
 from taut._core.errors import InputError, first_few
 from taut._core.xla_options import run_once
 from taut.checking.auxiliaries import left_over
+from taut.checking.change import Change, find_change, words_of
 from taut.checking.flow import Flow, drawn_sites
+from taut.checking.folds import MOST_FOLDED, RANK, Folds
 from taut.checking.lines import sample_line
 from taut.checking.parameters import nearby
 from taut.checking.problem import Problem
-from taut.checking.reading import REALS, Reading, plural
+from taut.checking.reading import Reading
 from taut.checking.running import Call, Given, Run, is_delta, run, unscaled_log_prob
 from taut.guides.pieces.jacobian import log_abs_dets
 from taut.guides.pieces.point import states_density
@@ -32,45 +34,12 @@ DRAWS = 6
 # A full Jacobian of this many rows takes 8 MB.
 MOST_NUMBERS = 1000
 
-# Up to so many numbers a map is tested for folds, on so many draws.
-MOST_FOLDED, FOLD_DRAWS = 64, 64
-
-# Below this ratio of singular values, single precision cannot tell a rank that is lost.
-RANK = 2e-6
-
 # Supports whose values hold more numbers than are free. Densities on a simplex are of all but the
 # last number.
 FEWER_FREE = ("zero_sum", "sphere", "corr_cholesky", "corr_matrix", "lower_cholesky")
 
 # Rounding of a log determinant in single precision, for each row.
 ROUNDING = 1e-4
-
-
-@dataclasses.dataclass(frozen=True)
-class Change:
-    """The computed sites of a guide and what they are made from.
-
-    Attributes:
-        computed: model sites with a random value that is computed.
-        sources: the drawn sites outside the model that they are made from.
-        kept: the drawn sites of the model that they are made from.
-        simplexes: the computed sites whose last number follows from the others.
-    """
-
-    computed: tuple[str, ...]
-    sources: tuple[str, ...]
-    kept: tuple[str, ...]
-    simplexes: tuple[str, ...] = ()
-
-    def free(self, name: str, value: Any) -> Any:
-        """Return the numbers of a computed site that its density is a density of."""
-        return value[..., :-1] if name in self.simplexes else value
-
-    def numbers(self, guide: Reading) -> int:
-        """How many numbers are made."""
-        shapes = {n: guide.sites[n].shape for n in self.computed}
-        empty = (np.empty(shape) for shape in shapes.values())
-        return sum(self.free(n, v).size for n, v in zip(shapes, empty, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,17 +53,6 @@ class VariableFindings:
 
     problems: tuple[Problem, ...]
     corrects: bool
-
-
-def find_change(guide: Reading, model: Reading, flow: Flow) -> Change:
-    """List the computed sites of a guide that are random, and their sources."""
-    drawn, latents = drawn_sites(guide), model.latents()
-    computed = [n for n, depends in flow.computed.items() if depends & {*drawn, ""}]
-    parents = frozenset().union(*(flow.computed[n] for n in computed))
-    sources = tuple(n for n in drawn if n in parents and n not in latents)
-    kept = tuple(n for n in drawn if n in parents and n in latents)
-    simplexes = tuple(n for n in computed if model.sites[n].support == "simplex")
-    return Change(tuple(computed), sources, kept, simplexes)
 
 
 def variable_problems(
@@ -122,8 +80,12 @@ def variable_problems(
     log_det = found["log_det"]
     if not np.isfinite(log_det).any():
         return VariableFindings((*left, _singular(guide, change)), corrects=False)
-    if made <= MOST_FOLDED and _folds(call, guide, change, smooth, key):
-        return VariableFindings((*left, _folded(guide, change)), corrects=False)
+    params = {n: p.value for n, p in guide.parameters.items()}
+    folded = None
+    if made <= MOST_FOLDED:
+        folded = Folds(call, guide, change).at_first(params, key)
+    if folded is not None:
+        return VariableFindings((*left, folded), corrects=False)
     sound = np.isfinite(log_det)
     allowed = ROUNDING * made * (1.0 + np.abs(log_det[sound]).max())
     needed = -log_det[sound]
@@ -145,10 +107,12 @@ def one_way_problems(
     keyed = _keyed(flow, change)
     if keyed:
         return [] if _states_all(call, guide, keyed, key) else [_hidden_noise(keyed)]
-    smooth, made, source = _counts(guide, change)
-    if 0 < made == source and made <= MOST_FOLDED and _folds(call, guide, change, smooth, key):
-        return [_folded(guide, change)]
-    return []
+    _, made, source = _counts(guide, change)
+    if made != source or not 0 < made <= MOST_FOLDED:
+        return []
+    params = {n: p.value for n, p in guide.parameters.items()}
+    folded = Folds(call, guide, change).at_first(params, key)
+    return [] if folded is None else [folded]
 
 
 def _counts(guide: Reading, change: Change) -> tuple[list[str], int, int]:
@@ -237,38 +201,6 @@ def _determinants(
     return {**found, "log_det": np.array([_log_det(j) for j in jacobians])}
 
 
-def _folds(call: Call, guide: Reading, change: Change, smooth: list[str], key: Any) -> bool:
-    """Whether the determinant has both signs, among draws and points twice as far out."""
-    params = {n: p.value for n, p in guide.parameters.items()}
-    drawn = drawn_sites(guide)
-
-    def draw(key: Any) -> dict:
-        trace = run(call, key, params).trace
-        return {n: trace[n]["value"] for n in drawn}
-
-    def sign(key: Any, values: dict) -> Any:
-        moving = {n: jnp.asarray(values[n]) for n in smooth}
-        flat, unravel = ravel_pytree(moving)
-
-        def made(flat: Any) -> Any:
-            trace = run(call, key, params, Given({**values, **unravel(flat)}, {})).trace
-            parts = [change.free(n, trace[n]["value"]) for n in change.computed]
-            return jnp.concatenate([jnp.ravel(part) for part in parts])
-
-        return jnp.linalg.slogdet(jax.jacfwd(made)(flat))[0]
-
-    def signs(keys: Any) -> Any:
-        draws = jax.vmap(draw)(keys)
-        far = {
-            n: 2.0 * v - v.mean(axis=0) if n in smooth and guide.sites[n].support in REALS else v
-            for n, v in draws.items()
-        }
-        return [jax.lax.map(lambda row: sign(*row), (keys, d)) for d in (draws, far)]
-
-    found = np.concatenate(run_once(signs)(jax.random.split(key, FOLD_DRAWS)))
-    return bool((found > 0).any() and (found < 0).any())
-
-
 def _total(messages: Iterable[dict]) -> Any:
     return sum((unscaled_log_prob(message) for message in messages), jnp.zeros(()))
 
@@ -285,19 +217,8 @@ def _log_det(jacobian: np.ndarray) -> float:
     return -np.inf if lost else float(np.linalg.slogdet(jacobian)[1])
 
 
-def _what(guide: Reading, change: Change) -> tuple[str, str]:
-    """Say how many numbers are made, and of which."""
-    made = change.numbers(guide)
-    source = sum(guide.sites[n].size for n in change.sources if not guide.sites[n].discrete)
-    names = first_few(change.computed)
-    verb = "is" if len(change.computed) == 1 else "are"
-    origin = f" ({first_few(change.sources)})" if change.sources else ""
-    kind = "auxiliary" if source == 1 else "auxiliaries"
-    return names, f"{names} {verb} {plural(made, 'number')} made from {source} {kind}{origin}"
-
-
 def _too_few(guide: Reading, model: Reading, change: Change) -> Problem:
-    names, what = _what(guide, change)
+    names, what = words_of(guide, change)
     bound = [n for n in change.computed if model.sites[n].support in FEWER_FREE]
     if bound:
         twin = model.sites[bound[0]]
@@ -322,20 +243,23 @@ def _too_few(guide: Reading, model: Reading, change: Change) -> Problem:
 
 
 def _too_many(guide: Reading, change: Change) -> Problem:
-    names, what = _what(guide, change)
+    names, what = words_of(guide, change)
+    fix = "Sample the site itself, or give the missing log density in dist.Delta(value, "
+    fix += "log_density=...)"
+    if change.simplexes:
+        fix = "Make a simplex of one number fewer, as in jax.nn.softmax(jnp.append(u, 0.0))"
     return Problem(
         "error",
         "density",
         names,
         f"{what}; their density is an integral that nobody computed",
         "as many numbers made as auxiliaries used",
-        "Sample the site itself, or give the missing log density in dist.Delta(value, "
-        "log_density=...)",
+        fix,
     )
 
 
 def _singular(guide: Reading, change: Change) -> Problem:
-    names, what = _what(guide, change)
+    names, what = words_of(guide, change)
     return Problem(
         "error",
         "density",
@@ -343,20 +267,6 @@ def _singular(guide: Reading, change: Change) -> Problem:
         f"{what} by a map whose determinant is zero everywhere; no density exists",
         "a map that can be inverted",
         "Make each computed site depend on an auxiliary of its own",
-    )
-
-
-def _folded(guide: Reading, change: Change) -> Problem:
-    names, what = _what(guide, change)
-    return Problem(
-        "error",
-        "density",
-        names,
-        f"{what} by a map whose determinant changes sign, so it cannot be inverted: different "
-        "draws give the same value, whose density is the sum over all of them",
-        "a map that takes every draw to a value of its own",
-        "Take a map that is one to one where the auxiliaries are drawn, such as jnp.exp(u) in "
-        "place of u**2",
     )
 
 

@@ -90,6 +90,9 @@ def run_checks(
     """
     guide, spent = outcome.guide, monitor.gradients
     z, log_q = _draw(guide, rng)
+    sound = np.isfinite(z).all(axis=1) & np.isfinite(log_q)
+    if not sound.all():
+        return _unsound(z, sound, monitor)
     log_p, _ = monitor(z)
     weighed = Draws(z, log_p, log_q)
     if not np.isfinite(log_p).any():
@@ -106,6 +109,17 @@ def run_checks(
     most = monitor.gradients - spent
     response = response_ratios(monitor, guide, rounding, most, rng.spawn(1)[0])
     return _choose(weighed, weights, chains, "", response, rng)
+
+
+def _unsound(z: np.ndarray, sound: np.ndarray, monitor: Monitor) -> Checks:
+    """Leave a guide unweighed that has draws without a density."""
+    share = 100 * (1 - sound.mean())
+    reason = (
+        f"{share:.2g} % of the guide's draws have no finite density, so nothing can be weighed."
+    )
+    z = z[sound] if sound.any() else np.zeros_like(z)
+    log_p, _ = monitor(z)
+    return Checks(None, None, None, reason, z, log_p, "guide", len(z), complete=False)
 
 
 def _draw(guide: Guide, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -1,19 +1,26 @@
 """What the log density of a guide holds beside its draws, said before the first step."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from taut.checking.auxiliaries import left_over
+from taut.checking.change import find_change
 from taut.checking.flow import trace_flow
+from taut.checking.folds import MOST_FOLDED, Folds
+from taut.checking.noise import noise_problems
 from taut.checking.normalisation import factor_problems
 from taut.checking.problem import Problem
 from taut.checking.reading import read
 from taut.checking.running import Call
-from taut.checking.variables import find_change, one_way_problems, variable_problems
+from taut.checking.variables import one_way_problems, variable_problems
 from taut.diagnostics.finding import Finding
 
 NAN = float("nan")
+AT_LAST = "At the guide's fitted parameters "
+
+_LEVELS = {"error": "bad", "warning": "doubt", "note": "note"}
 
 _JACOBIAN = Finding(
     "factor",
@@ -25,19 +32,41 @@ _JACOBIAN = Finding(
 )
 
 
-def as_finding(problem: Problem, level: str, name: str = "guide") -> Finding:
-    """Return a problem of a guide as a finding."""
-    text = problem.found[:1].upper() + problem.found[1:]
+def as_finding(problem: Problem, level: str, where: str = "", name: str = "guide") -> Finding:
+    """Return a problem of a guide as a finding, with words to go before it."""
+    text = where + problem.found if where else problem.found[:1].upper() + problem.found[1:]
     advice = problem.fix if problem.severity != "note" else ""
     return Finding(name, NAN, NAN, level, f"{text}.", advice)
+
+
+def fold_test(guide: Call, model: Call) -> Callable[[dict[str, Any]], tuple[Finding, ...]]:
+    """Return what looks for folds of a guide's map at its fitted parameters.
+
+    A map that is one to one where the guide starts need not be so where it ends.
+    """
+    key: Any = jax.random.key(1)
+    readings = read(guide, key), read(model, key)
+    change = find_change(*readings, trace_flow(guide, *readings, key))
+    sites = readings[0].sites
+    source = sum(sites[n].size for n in change.sources if not sites[n].discrete)
+    if not change.computed or change.numbers(readings[0]) != source or source > MOST_FOLDED:
+        return lambda params: ()
+    folds = Folds(guide, readings[0], change)
+
+    def look(params: dict[str, Any]) -> tuple[Finding, ...]:
+        problem = folds.at_last(params, key)
+        return () if problem is None else (as_finding(problem, "bad", AT_LAST),)
+
+    return look
 
 
 def density_findings(guide: Call, model: Call) -> tuple[Finding, ...]:
     """Say what is in the log density of a guide that its loss does not show.
 
     Returns:
-        A finding for each factor and each leftover auxiliary, and for maps that have no density:
-        the level is "bad" for these, and for a factor that lets the loss fall without bound.
+        A finding for each factor and each leftover auxiliary, for maps that have no density and
+        draws that are none: the level is "bad" for these, and for a factor that lets the loss fall
+        without bound.
     """
     key: Any = jax.random.key(0)
     readings = read(guide, key), read(model, key)
@@ -45,12 +74,14 @@ def density_findings(guide: Call, model: Call) -> tuple[Finding, ...]:
     change = find_change(*readings, flow)
     left = left_over(guide, *readings, flow, change.sources, key)
     found = [as_finding(problem, "doubt") for problem in left]
-    maps = one_way_problems(guide, readings[0], flow, change, key)
-    found += [as_finding(problem, "bad") for problem in maps]
+    hidden = [
+        *noise_problems(guide, *readings, flow, key),
+        *one_way_problems(guide, readings[0], flow, change, key),
+    ]
+    found += [as_finding(problem, _LEVELS[problem.severity]) for problem in hidden]
     if not readings[0].factors:
         return tuple(found)
     corrects = variable_problems(guide, *readings, flow, key).corrects
     factors = factor_problems(readings[0], flow, corrects)
-    levels = {"error": "bad", "warning": "doubt"}
-    found += [as_finding(problem, levels[problem.severity], "factor") for problem in factors]
+    found += [as_finding(p, _LEVELS[p.severity], name="factor") for p in factors]
     return (*found, *(() if factors else (_JACOBIAN,)))

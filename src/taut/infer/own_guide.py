@@ -1,6 +1,5 @@
 """What `taut.fit` does with a guide of the user's own before it fits it: read it, or refuse it."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Collection
 from typing import Any
@@ -11,11 +10,13 @@ from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 from taut._core.fingerprint import Watch, array_key, identity
 from taut._core.precision import native_dtype
 from taut.checking.check import check
+from taut.checking.running import Call
 from taut.diagnostics.finding import Finding
+from taut.guides.program import ProgramGuide
 from taut.infer.autoguide.guide import AutoGuide
 from taut.infer.formula_search import FormulaSearch
 from taut.infer.guide_call import GuideCall
-from taut.infer.guide_findings import as_finding
+from taut.infer.guide_findings import as_finding, fold_test
 from taut.infer.guide_program import GuideProgram
 from taut.infer.kept_priors import run_with_priors
 from taut.infer.program_search import ProgramSearch
@@ -27,6 +28,8 @@ GUIDES_KEPT = 8
 
 # Warnings that say q may not be the density its draws come from.
 _DOUBTFUL = ("auxiliary",)
+
+_ABOUT = "About the guide: "
 
 _FORMULA = Finding(
     "guide",
@@ -60,6 +63,18 @@ class OwnGuide:
         self._target, self._guide = target, guide
         self.findings, self._formula, self.watch = findings, formula, watch
         self._programs: dict[np.dtype, GuideProgram] = {}
+        self._folds: Callable[[dict[str, Any]], tuple[Finding, ...]] | None = None
+
+    def findings_at(self, fitted: ProgramGuide) -> tuple[Finding, ...]:
+        """Return what was found about it, first and at its fitted parameters."""
+        if self._formula or fitted.density is not None or not fitted.params:
+            return self.findings
+        with self.watch.running():
+            if self._folds is None:
+                call = GuideCall(self._target, self._guide)
+                programs = (Call(f, call.args, call.kwargs) for f in (call.guide, call.model))
+                self._folds = fold_test(*programs)
+            return (*self.findings, *self._folds(dict(fitted.params)))
 
     def search(self, monitor: Monitor, seed: int, dtype: np.dtype) -> Any:
         """Return what fits it with the model computed in `dtype`."""
@@ -107,14 +122,9 @@ def _read(target: Target, guide: Callable, prior_ok: Collection[str], watch: Wat
         guide = functools.partial(run_with_priors, guide, call.given_model, names)
     formula = any(problem.kind == "factor" for problem in report.problems)
     told = (p for p in report.problems if p.severity != "error" and p.kind != "factor")
-    findings = [_about(as_finding(p, "doubt" if p.kind in _DOUBTFUL else "note")) for p in told]
+    findings = [as_finding(p, "doubt" if p.kind in _DOUBTFUL else "note", _ABOUT) for p in told]
     findings = (*findings, *([_FORMULA] if formula else []))
     return OwnGuide(target, guide, findings, formula, watch)
-
-
-def _about(finding: Finding) -> Finding:
-    text = finding.message
-    return dataclasses.replace(finding, message=f"About the guide: {text[:1].lower()}{text[1:]}")
 
 
 _GUIDES = ProgramStore(GUIDES_KEPT)

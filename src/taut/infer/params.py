@@ -16,6 +16,7 @@ from numpyro.distributions import biject_to, constraints
 from numpyro.primitives import Messenger
 
 from taut._core.errors import InputError, did_you_mean
+from taut.checking.mistakes import constraint_problem
 from taut.infer.traces import run_guide, run_model
 
 
@@ -38,6 +39,9 @@ def bijection_of(name: str, constraint: Any) -> Any:
     Raises:
         InputError: there is no such map.
     """
+    problem = constraint_problem(name, constraint)
+    if problem is not None:
+        raise InputError(str(problem))
     try:
         return biject_to(constraint)
     except NotImplementedError:

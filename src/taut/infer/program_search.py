@@ -85,6 +85,9 @@ class ProgramSearch:
             return self._program.draw(raw, seed, count)
 
         z, _ = sampler(self._seed, DRAWN)
+        # Where a map became flat, or a draw underflowed, there is no latent value.
+        sound = z[np.isfinite(z).all(axis=1)]
+        z = sound if len(sound) else np.zeros_like(z)
         params, density = self._program.params(raw), self._program.density(raw)
         return ProgramGuide(params, z.mean(axis=0), z.std(axis=0), sampler, density)
 

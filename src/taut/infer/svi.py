@@ -290,7 +290,7 @@ class SVI:
         return self._sites
 
     def _read_sites(self, args: tuple, kwargs: dict, init_params: dict | None) -> None:
-        sites, shapes, _ = _read_params(self._problem, args, kwargs)
+        sites, shapes = _read_params(self._problem, args, kwargs)
         problems = initial_params(init_params, shapes)
         if problems:
             raise InputError(problems)
@@ -351,13 +351,13 @@ def _read_program(
         return _read_params(problem, args, kwargs)
 
     found, arguments, held = run_abstractly(problem.model, arguments, watch, read, problem.guide)
-    sites, shapes, has_more = found
-    return SVIProgram(problem, arguments, sites, shapes, has_more, watch), arguments, held
+    sites, shapes = found
+    return SVIProgram(problem, arguments, sites, shapes, watch), arguments, held
 
 
 def _read_params(
     problem: Problem, args: tuple, kwargs: dict
-) -> tuple[tuple[ParamSite, ...], dict[str, Any], bool]:
+) -> tuple[tuple[ParamSite, ...], dict[str, Any]]:
     found: list[Any] = []
 
     def read(one: Any) -> None:

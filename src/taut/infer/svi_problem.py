@@ -6,10 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from numpyro import handlers
-from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 
-from taut.checking.running import is_factor
-from taut.infer.autoguide.guide import AutoGuide
 from taut.infer.params import (
     Opaque,
     ParamSite,
@@ -18,7 +15,7 @@ from taut.infer.params import (
     initial_value,
     read_param,
 )
-from taut.infer.traces import is_latent, mutable_values, run_model
+from taut.infer.traces import mutable_values, run_model
 
 
 class SVIState(NamedTuple):
@@ -82,8 +79,8 @@ class Problem(NamedTuple):
 
     def read_params(
         self, one: Any, args: tuple, kwargs: dict
-    ) -> tuple[tuple[ParamSite, ...], dict[str, Any], bool]:
-        """Describe the parameters, give their shapes, and say whether log q has more than draws.
+    ) -> tuple[tuple[ParamSite, ...], dict[str, Any]]:
+        """Describe the parameters and give their shapes.
 
         `one` is the number 1, traced.
         """
@@ -99,16 +96,7 @@ class Problem(NamedTuple):
                         lambda v: jax.ShapeDtypeStruct(jnp.shape(v), jnp.result_type(v)),
                         site["value"],
                     )
-        return tuple(sites.values()), shapes, self._has_more(*traces)
-
-    def _has_more(self, model_trace: dict, guide_trace: dict) -> bool:
-        """Whether a guide of the user's own has factors, or draws what the model does not have."""
-        if isinstance(self.guide, (AutoGuide, NumPyroAutoGuide)):
-            return False
-        return any(
-            is_factor(site) or (is_latent(site) and name not in model_trace)
-            for name, site in guide_trace.items()
-        )
+        return tuple(sites.values()), shapes
 
     def params(
         self, sites: tuple[ParamSite, ...], state: SVIState, args: tuple, kwargs: dict

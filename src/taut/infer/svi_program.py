@@ -9,12 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 
 from taut._core.ahead import Ahead
 from taut._core.fingerprint import Watch
 from taut._core.xla_options import known_options
 from taut.checking.running import Call
 from taut.diagnostics.finding import Finding
+from taut.infer.autoguide.guide import AutoGuide
 from taut.infer.guide_findings import density_findings
 from taut.infer.params import ParamSite, all_given
 from taut.infer.svi_problem import Problem, SVIState
@@ -38,7 +40,6 @@ class SVIProgram:
         arguments: only their structure and static values are kept.
         sites: the parameters.
         shapes: the shape of each parameter.
-        has_more: whether the guide has factors, or draws what the model does not have.
         watch: notices changes in what model and guide read.
     """
 
@@ -48,13 +49,11 @@ class SVIProgram:
         arguments: Arguments,
         sites: tuple[ParamSite, ...],
         shapes: dict[str, Any],
-        has_more: bool,
         watch: Watch,
     ):
         self.problem = problem
         self.sites = sites
         self.shapes = shapes
-        self._has_more = has_more
         self.watch = watch
         self._findings: tuple[Finding, ...] | None = None
         self.rebuild = arguments.without_data().rebuild
@@ -63,7 +62,7 @@ class SVIProgram:
     def findings(self, leaves: tuple) -> tuple[Finding, ...]:
         """Say what of the guide's density the loss does not show; read at the first data."""
         if self._findings is None:
-            self._findings = self._read(leaves) if self._has_more else ()
+            self._findings = self._read(leaves)
         return self._findings
 
     @property
@@ -73,6 +72,8 @@ class SVIProgram:
         return " ".join(f"{found.message} {found.advice}." for found in factors)
 
     def _read(self, leaves: tuple) -> tuple[Finding, ...]:
+        if isinstance(self.problem.guide, (AutoGuide, NumPyroAutoGuide)):
+            return ()  # made from the model, so it fits it
         args, kwargs = self.rebuild(leaves)
         kwargs = {**kwargs, **self.problem.static}
         guide, model = (Call(f, args, kwargs) for f in (self.problem.guide, self.problem.model))

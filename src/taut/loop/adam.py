@@ -160,10 +160,10 @@ def _difference(found: Block, old: Block) -> tuple[float, float]:
 
 
 def _converged(best: Block, gained: float) -> Verdict:
-    error = float(best.log_weights.std() / np.sqrt(len(best.log_weights)))
-    gap = max(gained / (DROP - 1.0), 0.0)
     if not np.isfinite(best.elbo):
         return Verdict(False, "non-finite", "the ELBO is not finite at any step size")
+    error = float(best.log_weights.std() / np.sqrt(len(best.log_weights)))
+    gap = max(gained / (DROP - 1.0), 0.0)
     return Verdict(
         True,
         "converged",

@@ -16,7 +16,7 @@ import numpy as np
 from taut._core.errors import InputError
 from taut._core.fingerprint import Watch
 from taut.targets.arguments import Arguments
-from taut.targets.location import model_location
+from taut.targets.location import model_location, plain_words
 from taut.targets.validation import CANNOT_SAMPLE
 
 NEEDS_A_VALUE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
@@ -101,7 +101,7 @@ def model_failed(
     where = model_location(error)
     if isinstance(error, NEEDS_A_VALUE):
         return f"{program} {label!r} {NEEDS_A_NUMBER}{where}. {WRITE_IN_JAX}"
-    first = (str(error).strip() or "no message").splitlines()[0]
+    first = plain_words(error)
     said = f"{program} {label!r} raised {type(error).__name__}{where}: {first}"
     if "shape" in first:
         leaves = zip(arguments.leaf_names, arguments.leaves, strict=True)

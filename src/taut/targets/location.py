@@ -2,6 +2,7 @@
 
 import linecache
 import os
+import re
 import sysconfig
 import traceback
 
@@ -25,3 +26,9 @@ def model_location(error: BaseException) -> str:
     code = (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()
     shown = f" (`{code}`)" if code else ""
     return f" at {os.path.basename(frame.filename)}:{frame.lineno}{shown}"
+
+
+def plain_words(error: BaseException) -> str:
+    """Return the first line of what an exception says, without JAX's names for traced arrays."""
+    first = (str(error).strip() or "no message").splitlines()[0]
+    return re.sub(r"\b\w*Tracer\b", "jax.Array", first)

@@ -1,0 +1,128 @@
+"""Maps of a guide that are not one to one: folded over, or flat."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from taut._core.xla_options import run_once
+from taut.checking.change import Change, words_of
+from taut.checking.flow import drawn_sites
+from taut.checking.problem import Problem
+from taut.checking.reading import REALS, Reading
+from taut.checking.running import Call, Given, run
+
+# Up to so many numbers a map is tested: on so many draws, and on more of a fitted guide.
+MOST_FOLDED, DRAWS, FITTED_DRAWS = 64, 64, 1024
+
+# A fold that fewer draws of a fitted guide have crossed changes its density by less.
+FEW_CROSS = 0.005
+
+# Below this ratio of singular values, single precision cannot tell the sign.
+RANK = 2e-6
+
+
+class Folds:
+    """Finds out whether a guide's map is one to one, from the signs of its determinant.
+
+    Args:
+        call: the guide.
+        guide: what it declares.
+        change: the sites it computes, as many numbers as they are made from.
+    """
+
+    def __init__(self, call: Call, guide: Reading, change: Change):
+        self._guide, self._change = guide, change
+        self._signs = _signs(call, guide, change)
+
+    def at_first(self, params: dict, key: Any) -> Problem | None:
+        """Say what is wrong at the first values of the parameters.
+
+        That is a determinant of both signs, among draws and points twice as far out, or one that is
+        zero at a draw.
+        """
+        keys = jax.random.split(key, DRAWS)
+        near, far = (np.asarray(self._signs(params, keys, out)) for out in (0.0, 1.0))
+        both = np.concatenate([near, far])
+        if (both > 0).any() and (both < 0).any():
+            return _folded(self._guide, self._change)
+        return self._flat(near)
+
+    def at_last(self, params: dict, key: Any) -> Problem | None:
+        """Say what is wrong at the fitted values, where only what draws reach counts."""
+        near = np.asarray(self._signs(params, jax.random.split(key, FITTED_DRAWS), 0.0))
+        if min((near > 0).mean(), (near < 0).mean()) > FEW_CROSS:
+            return _folded(self._guide, self._change)
+        return self._flat(near)
+
+    def _flat(self, signs: np.ndarray) -> Problem | None:
+        share = float((signs == 0).mean())
+        return _flat(self._guide, self._change, share) if share else None
+
+
+def _signs(call: Call, guide: Reading, change: Change) -> Callable:
+    """The signs of the determinant at draws; zero if a number does not move, NaN if not known."""
+    drawn = drawn_sites(guide)
+    smooth = [n for n in change.sources if not guide.sites[n].discrete]
+
+    def draw(params: dict, key: Any) -> dict:
+        trace = run(call, key, params).trace
+        return {n: trace[n]["value"] for n in drawn}
+
+    def sign(params: dict, key: Any, values: dict) -> Any:
+        flat, unravel = ravel_pytree({n: jnp.asarray(values[n]) for n in smooth})
+
+        def made(flat: Any) -> Any:
+            trace = run(call, key, params, Given({**values, **unravel(flat)}, {})).trace
+            parts = [change.free(n, trace[n]["value"]) for n in change.computed]
+            return jnp.concatenate([jnp.ravel(part) for part in parts])
+
+        jacobian = jax.jacfwd(made)(flat)
+        norms = jnp.linalg.norm(jacobian, axis=1, keepdims=True)
+        rows = jacobian / jnp.where(norms == 0.0, 1.0, norms)
+        singular: Any = jnp.linalg.svd(rows, compute_uv=False)
+        known = singular[-1] > RANK * singular[0]
+        found: Any = jnp.where(known, jnp.linalg.slogdet(rows)[0], jnp.nan)
+        return jnp.where((norms == 0.0).any(), 0.0, found)
+
+    def signs(params: dict, keys: Any, out: Any) -> Any:
+        """At draws, or `out` times as far again from their mean."""
+        draws = jax.vmap(draw, (None, 0))(params, keys)
+        for name in smooth:
+            if guide.sites[name].support in REALS:
+                value = draws[name]
+                draws[name] = value + out * (value - value.mean(axis=0))
+        return jax.lax.map(lambda row: sign(params, *row), (keys, draws))
+
+    return run_once(signs)
+
+
+def _folded(guide: Reading, change: Change) -> Problem:
+    names, what = words_of(guide, change)
+    return Problem(
+        "error",
+        "density",
+        names,
+        f"{what} by a map whose determinant changes sign, so it cannot be inverted: different "
+        "draws give the same value, whose density is the sum over all of them",
+        "a map that takes every draw to a value of its own",
+        "Take a map that is one to one where the auxiliaries are drawn, such as jnp.exp(u) in "
+        "place of u**2",
+    )
+
+
+def _flat(guide: Reading, change: Change, share: float) -> Problem:
+    names, what = words_of(guide, change)
+    return Problem(
+        "error",
+        "density",
+        names,
+        f"{what} by a map that is flat at {100 * share:.0f}% of the draws: there all of them give "
+        "the same value, as jnp.clip, jnp.maximum and relu do, which has no density",
+        "a map that takes every draw to a value of its own",
+        "Take a map that rises everywhere, such as jax.nn.softplus(u) in place of jax.nn.relu(u), "
+        "or sample from a distribution on the support, such as dist.TruncatedNormal",
+    )
