@@ -108,8 +108,8 @@ def test_steps_that_fail_trace_and_compile_nothing(compilations):
         ).losses
 
     assert np.isfinite(run(20.0)).all()
-    # Read once, traced for the start and for the steps.
-    assert CALLS["model"] == 3
+    # Read for its params and beside its guide, traced for the start and for the steps.
+    assert CALLS["model"] == 4
     with compilations() as compiled:
         losses = run(1.65)
     assert np.isposinf(losses).any()
