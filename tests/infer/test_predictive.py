@@ -102,6 +102,19 @@ def test_it_works_inside_jit(same_to_rounding):
     same_to_rounding(inside["y"], draw(KEY, X)["y"], np.float32)
 
 
+def test_factors_have_draws_without_numbers():
+    def model():
+        x = numpyro.sample("x", dist.Normal(0.0, 1.0))
+        numpyro.factor("weight", -(x**2))
+
+    for options in ({}, {"guide": model}, {"guide": model, "batch_ndims": 2}):
+        mine, reference = (
+            jax.tree.map(np.shape, kind(model, num_samples=4, **options)(KEY))
+            for kind in (Predictive, numpyro.infer.Predictive)
+        )
+        assert mine == reference
+
+
 def test_all_that_is_wrong_is_said_at_once():
     given = {"a": np.zeros(3), "b": np.zeros(4)}
     with pytest.raises(taut.InputError) as caught:

@@ -114,7 +114,7 @@ def test_steps_that_fail_trace_and_compile_nothing(compilations):
         losses = run(1.65)
     assert np.isposinf(losses).any()
     assert compiled == [0]
-    assert CALLS["model"] == 3
+    assert CALLS["model"] == 4
 
 
 def test_a_full_rank_guide_compiles_a_program_for_start_steps_and_params(compilations):

@@ -9,6 +9,7 @@ import numpyro
 import numpyro.distributions as dist
 import numpyro.infer
 import pytest
+from jax.example_libraries import stax
 from numpyro.distributions import constraints
 
 import taut
@@ -116,7 +117,48 @@ def test_wrong_init_params_are_errors_all_at_once(svi):
     assert "'loc'] has shape (2,)" in text
 
 
+def test_params_without_a_value_start_where_the_user_says(same_to_rounding):
+    def model(x):
+        weight = numpyro.param("weight", constraint=constraints.positive)
+        numpyro.sample("y", dist.Normal(jnp.sum(weight * x), 1.0), obs=2.0)
+
+    def guide(x):
+        pass
+
+    svi = SVI(model, guide, ADAM, Trace_ELBO())
+    with pytest.raises(taut.InputError):
+        svi.init(KEY, 1.0)
+    reference = numpyro.infer.SVI(model, guide, ADAM, numpyro.infer.Trace_ELBO())
+    for start in (0.5, np.array([0.5, 0.2], np.float32)):
+        losses = [_run(s, 5, 1.0, init_params={"weight": start}).losses for s in (svi, reference)]
+        same_to_rounding(*losses, np.float32)
+    state = jax.jit(lambda key: svi.init(key, 1.0, init_params={"weight": 0.5}))(KEY)
+    same_to_rounding(svi.get_params(state)["weight"], 0.5, np.float32)
+    # Nothing of an earlier run is taken for what this one starts from.
+    with pytest.raises(taut.InputError, match="param 'weight' has no value to start from"):
+        svi.init(KEY, 1.0)
+
+
+def test_a_module_makes_its_own_params(same_to_rounding):
+    def model(x):
+        layer = numpyro.module("layer", stax.Dense(1), (2,))
+        numpyro.sample("y", dist.Normal(layer(x)[..., 0], 1.0), obs=jnp.ones(3))
+
+    def guide(x):
+        pass
+
+    x = np.linspace(-1.0, 1.0, 6, dtype=np.float32).reshape(3, 2)
+    svi = SVI(model, guide, ADAM, Trace_ELBO())
+    reference = numpyro.infer.SVI(model, guide, ADAM, numpyro.infer.Trace_ELBO())
+    results = [_run(s, 5, x) for s in (svi, reference)]
+    same_to_rounding(results[0].losses, results[1].losses, np.float32)
+    again = _run(svi, 5, x, init_params=results[0].params)
+    assert again.losses[0] < results[0].losses[0]
+
+
 def test_wrong_options_are_errors(svi):
+    with pytest.raises(taut.InputError, match="vectorize_particles must be True, False or"):
+        Trace_ELBO(num_particles=2, vectorize_particles="yes")
     with pytest.raises(taut.InputError, match="num_steps must be a positive"):
         _run(svi, 0, COIN)
     with pytest.raises(taut.InputError, match='stop must be "auto"'):

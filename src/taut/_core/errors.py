@@ -29,6 +29,10 @@ class InputError(TautError, ValueError):
         return type(self), (self.problems,)
 
 
+class UnsupportedError(InputError, NotImplementedError):
+    """What a guide cannot do; NumPyro raises `NotImplementedError` or `RuntimeError` there."""
+
+
 class MissingExtraError(TautError, ImportError):
     """An optional library is not installed.
 

@@ -51,6 +51,10 @@ class ELBO(abc.ABC):
     ):
         if num_particles < 1:
             raise InputError(f"num_particles must be at least 1; got {num_particles}")
+        if not (isinstance(vectorize_particles, bool) or callable(vectorize_particles)):
+            raise InputError(
+                f"vectorize_particles must be True, False or callable; got {vectorize_particles!r}"
+            )
         self.num_particles = num_particles
         self.vectorize_particles = vectorize_particles
 

@@ -19,6 +19,9 @@ from taut._core.errors import InputError, did_you_mean
 from taut.checking.mistakes import constraint_problem
 from taut.infer.traces import run_guide, run_model
 
+BARE = "_taut_bare"
+"""Marks messages of params that `Supplied` gave their value."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ParamSite:
@@ -27,10 +30,12 @@ class ParamSite:
     Attributes:
         name: the site's name.
         constraint: its support; None if that depends on other parameters or on the data.
+        bare: whether no program gives it a value to start from.
     """
 
     name: str
     constraint: Any
+    bare: bool = False
 
 
 def bijection_of(name: str, constraint: Any) -> Any:
@@ -58,12 +63,18 @@ def constraint_of(site: dict) -> Any:
 
 
 def read_param(site: dict) -> ParamSite:
-    """Describe a traced param site."""
+    """Describe a traced param site.
+
+    Raises:
+        InputError: it has no value to start from.
+    """
+    if site["value"] is None:
+        raise InputError(_BARE.format(name=site["name"]))
     constraint = constraint_of(site)
     moving = any(isinstance(leaf, Tracer) for leaf in jax.tree_util.tree_leaves(constraint))
     if not moving:
         bijection_of(site["name"], constraint)
-    return ParamSite(site["name"], None if moving else constraint)
+    return ParamSite(site["name"], None if moving else constraint, BARE in site)
 
 
 def initial_value(site: dict) -> Any:
@@ -143,6 +154,44 @@ class Opaque(Messenger):
         return value * self._one.astype(value.dtype)
 
 
+class Supplied(Messenger):
+    """Gives params that a program names without a value, `numpyro.param("b")`, those of the user.
+
+    Args:
+        fn: the program.
+        values: the user's values, `init_params`.
+    """
+
+    def __init__(self, fn: Callable, values: dict[str, Any]):
+        super().__init__(fn)
+        self._values = values
+
+    def process_message(self, msg: dict) -> None:
+        """Put a value where there is none; what another program says of the param comes first."""
+        if msg["type"] != "param" or msg["value"] is not None or msg["args"] != (None,):
+            return
+        if msg["name"] in self._values:
+            msg["value"] = jax.tree.map(_floating, self._values[msg["name"]])
+            msg[BARE] = True
+
+
+_BARE = (
+    "param {name!r} has no value to start from; write numpyro.param({name!r}, value), or pass "
+    "init_params={{{name!r}: value}}"
+)
+
+
+def check_started(sites: tuple[ParamSite, ...], params: dict[str, Any] | None) -> None:
+    """Refuse to start params that neither a program nor the user gives a value.
+
+    Raises:
+        InputError: names them.
+    """
+    problems = [_BARE.format(name=s.name) for s in sites if s.bare and s.name not in (params or {})]
+    if problems:
+        raise InputError(problems)
+
+
 def initial_params(params: dict[str, Any] | None, sites: dict[str, Any]) -> list[str]:
     """Say what is wrong with a user's initial values, given the params and their shapes."""
     problems = []
@@ -179,6 +228,10 @@ class StartAt(Messenger):
         if msg["type"] != "param" or msg["name"] not in self._given:
             return
         chosen, value = self._given[msg["name"]]
+        if msg["value"] is None:
+            # `numpyro.module` asks first, and makes its params if there are none.
+            msg["value"] = jax.tree.map(_floating, value) if chosen is True else None
+            return
 
         def choose(own: Any, other: Any) -> Any:
             own = _floating(own)

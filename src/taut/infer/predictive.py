@@ -96,8 +96,10 @@ class Predictive:
         if len(shapes) > 1:
             lead = {n: tuple(np.shape(v)[:batch_ndims]) for n, v in given.items()}
             problems.append(f"posterior_samples must have the same leading axes; they have {lead}")
-        if guide is not None and batch_ndims not in (0, 1):
-            problems.append(f"batch_ndims must be 0 or 1 with a guide; got {batch_ndims}")
+        if guide is not None and params and batch_ndims not in (0, 1):
+            problems.append(
+                f"batch_ndims must be 0 or 1 with a guide and params; got {batch_ndims}"
+            )
         if isinstance(return_sites, str):
             problems.append(f"return_sites must be a list of names; write [{return_sites!r}]")
         if condition_deterministic is not None and exclude_deterministic is not None:
@@ -234,6 +236,9 @@ class Predictive:
         count = math.prod(shape)
         keys = jax.random.split(key, count) if count > 1 else key[None]
 
+        # Factors have values without numbers, which `lax.map` cannot put together.
+        empty: dict[str, tuple[int, ...]] = {}
+
         def one(row: tuple[Any, dict]) -> dict[str, Any]:
             key, values = row
 
@@ -244,12 +249,15 @@ class Predictive:
 
             seeded = handlers.seed(handlers.substitute(masked, substitute_fn=given), rng_seed=key)
             trace = handlers.trace(seeded).get_trace(*args, **kwargs)
-            return {name: trace[name]["value"] for name in choose(trace, values)}
+            found = {name: trace[name]["value"] for name in choose(trace, values)}
+            empty.update({n: jnp.shape(v) for n, v in found.items() if jnp.size(v) == 0})
+            return {n: v for n, v in found.items() if n not in empty}
 
         flat = jax.tree.map(lambda v: jnp.reshape(v, (count, *jnp.shape(v)[len(shape) :])), samples)
         rows = (keys, flat)
         block = count if self.parallel else _block(one, rows, count)
         drawn = jax.lax.map(one, rows, batch_size=block)
+        drawn |= {n: jnp.zeros((count, *size)) for n, size in empty.items()}
         return jax.tree.map(lambda v: jnp.reshape(v, (*shape, *jnp.shape(v)[1:])), drawn)
 
     def _chosen(self, trace: dict, values: dict) -> list[str]:
@@ -310,7 +318,7 @@ def _block(function: Callable, rows: Any, count: int) -> int:
 
 
 def _warn_of_data(sites: list[dict]) -> None:
-    data = [s["name"] for s in sites if s["is_observed"] and type(s["fn"]).__name__ != "Unit"]
+    data = [s["name"] for s in sites if s["is_observed"] and jnp.size(s["value"]) > 0]
     if data and all(s["is_observed"] for s in sites):
         warnings.warn(
             f"every site to predict has data: {first_few(data)}; the draws are those data. Pass "

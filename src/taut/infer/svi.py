@@ -1,14 +1,10 @@
 """`SVI`, as NumPyro programs call it."""
 
-import copy
-import functools
-import warnings
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.example_libraries import optimizers
@@ -17,24 +13,17 @@ from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 from numpyro.optim import _NumPyroOptim, optax_to_numpyro
 
 from taut._core.errors import InputError
-from taut._core.fingerprint import Identity, Watch, identity
-from taut._core.precision import native_dtype
 from taut._core.threads import single_blas_thread
 from taut.diagnostics.finding import Finding
 from taut.infer.autoguide.guide import AutoGuide
-from taut.infer.params import ParamSite, constrain, initial_params
-from taut.infer.structure_key import structure_key
+from taut.infer.params import ParamSite, check_started, constrain, initial_params
+from taut.infer.svi_lookup import find_program, read_params, with_values
 from taut.infer.svi_loop import run_steps
 from taut.infer.svi_problem import Problem, SVIState
 from taut.infer.svi_program import SVIProgram
 from taut.loop.progress import Progress
 from taut.loop.verdict import Verdict
 from taut.report.plot_losses import draw_losses
-from taut.targets.abstract_run import run_abstractly
-from taut.targets.arguments import Arguments, bind_arguments
-from taut.targets.target import ProgramStore
-
-PROGRAMS_KEPT = 32
 
 NOT_STARTED = (
     "get_params needs to know the constraints of the params: call init, run or update of this SVI "
@@ -110,6 +99,7 @@ class SVI:
         self.optim = _as_optim(optim)
         self.loss = loss
         self.static_kwargs = static_kwargs
+        self._supplied: dict[str, Any] = {}
         self._sites: tuple[ParamSite, ...] | None = None
         self._latest: tuple[SVIProgram, tuple] | None = None
 
@@ -131,10 +121,11 @@ class SVI:
             InputError: model and guide do not fit together, or `init_params` not to them.
         """
         if _traced(rng_key, args, kwargs, init_params):
-            self._read_sites(args, kwargs, init_params)
+            check_started(self._read_sites(args, kwargs, init_params), init_params)
             given = {name: (True, value) for name, value in (init_params or {}).items()}
             return self._problem.start(rng_key, given, args, kwargs)
         program, leaves = self._prepare(args, kwargs, init_params)
+        check_started(program.sites, init_params)
         return program.start(leaves, rng_key, init_params)
 
     def get_params(self, svi_state: SVIState) -> dict[str, Any]:
@@ -253,6 +244,7 @@ class SVI:
         line = Progress(progress_bar)
         with single_blas_thread():
             if init_state is None:
+                check_started(program.sites, init_params)
                 program.prepare(leaves, rng_key, stable, forward)
                 init_state = program.start(leaves, rng_key, init_params)
             done = run_steps(
@@ -284,17 +276,24 @@ class SVI:
         return program.step(leaves, state, stable, forward)
 
     def _known_sites(self, args: tuple, kwargs: dict) -> tuple[ParamSite, ...]:
-        if self._sites is None:
-            self._read_sites(args, kwargs, None)
-        assert self._sites is not None
-        return self._sites
+        return self._read_sites(args, kwargs, None) if self._sites is None else self._sites
 
-    def _read_sites(self, args: tuple, kwargs: dict, init_params: dict | None) -> None:
-        sites, shapes = _read_params(self._problem, args, kwargs)
+    def _read_sites(
+        self, args: tuple, kwargs: dict, init_params: dict | None
+    ) -> tuple[ParamSite, ...]:
+        self._supplied = init_params or self._supplied
+        try:
+            sites, shapes = read_params(self._problem, args, kwargs)
+        except Exception:
+            if not self._supplied:
+                raise
+            problem = with_values(self._problem, self._supplied)
+            sites, shapes = read_params(problem, args, kwargs)
         problems = initial_params(init_params, shapes)
         if problems:
             raise InputError(problems)
         self._sites = sites
+        return sites
 
     def _prepare(
         self, args: tuple, kwargs: dict, init_params: dict | None = None
@@ -306,65 +305,14 @@ class SVI:
         elif isinstance(self.guide, NumPyroAutoGuide) and self.guide.prototype_trace is None:
             # It keeps what it learns in its first call, which must not be under a trace.
             handlers.seed(self.guide, rng_seed=0)(*args, **kwargs, **self.static_kwargs)
-        program, arguments = _find_program(self._problem, args, kwargs)
+        self._supplied = init_params or self._supplied
+        program, arguments = find_program(self._problem, args, kwargs, self._supplied)
         problems = initial_params(init_params, program.shapes)
         if problems:
             raise InputError(problems)
         self._sites = program.sites
         self._latest = program, arguments.leaves
         return self._latest
-
-
-def _find_program(problem: Problem, args: tuple, kwargs: dict) -> tuple[SVIProgram, Arguments]:
-    bound = functools.partial(problem.model, **problem.static) if problem.static else problem.model
-    arguments = bind_arguments(bound, args, kwargs)
-    guide = problem.guide
-    guide_key = structure_key(guide) if isinstance(guide, AutoGuide) else identity(guide)
-    if not isinstance(guide_key, Identity):
-        # The program serves all guides of the same options, and outlives changes of this one.
-        problem = problem._replace(guide=copy.copy(guide))
-    key = (
-        "svi",
-        identity(problem.model),
-        guide_key,
-        structure_key((problem.optim, problem.loss, problem.static)),
-        native_dtype(),
-    )
-    functions: Any = (problem.model, problem.guide)
-    family = _PROGRAMS.family(key, functions)
-    arguments = arguments.hold_static(family.held)
-    program = _PROGRAMS.find(key, arguments.key())
-    if program is None:
-        program, arguments, held = _read_program(problem, arguments, family.watch)
-        family.held = (*family.held, *held)
-        _PROGRAMS.keep(key, arguments.key(), program)
-        for finding in program.findings(arguments.leaves):
-            if finding.level != "note":
-                warnings.warn(f"{finding.message} {finding.advice}.", stacklevel=4)
-    return program, arguments
-
-
-def _read_program(
-    problem: Problem, arguments: Arguments, watch: Watch
-) -> tuple[SVIProgram, Arguments, tuple[str, ...]]:
-    def read(args: tuple, kwargs: dict, _: list[Any]) -> Any:
-        return _read_params(problem, args, kwargs)
-
-    found, arguments, held = run_abstractly(problem.model, arguments, watch, read, problem.guide)
-    sites, shapes = found
-    return SVIProgram(problem, arguments, sites, shapes, watch), arguments, held
-
-
-def _read_params(
-    problem: Problem, args: tuple, kwargs: dict
-) -> tuple[tuple[ParamSite, ...], dict[str, Any]]:
-    found: list[Any] = []
-
-    def read(one: Any) -> None:
-        found.append(problem.read_params(one, args, kwargs))
-
-    jax.eval_shape(read, jnp.ones(()))
-    return found[0]
 
 
 def _as_optim(optim: Any) -> _NumPyroOptim:
@@ -392,6 +340,3 @@ def _check_run(num_steps: Any, stop: Any) -> None:
 
 def _traced(*values: Any) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree_util.tree_leaves(values))
-
-
-_PROGRAMS = ProgramStore(PROGRAMS_KEPT)

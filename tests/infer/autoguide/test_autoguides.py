@@ -22,6 +22,7 @@ from jax import random
 from numpyro import handlers, optim
 from numpyro.infer import SVI, Trace_ELBO
 
+import taut.infer
 from taut._core.errors import InputError
 from taut.infer import autoguide
 
@@ -126,10 +127,19 @@ def test_local_sites_have_params_for_the_whole_plate():
     params = _init(local_latents, guide, np.ones(12))
     assert params["t_auto_loc"].shape == (12,)
     assert guide.sample_posterior(random.key(0), params, sample_shape=(3,))["t"].shape == (3, 12)
-    with pytest.raises(InputError, match="site 't' lies in the subsampled plate 'rows'"):
+    with pytest.raises(InputError, match="site 't' in the subsampled plate 'rows'"):
         autoguide.AutoDiagonalNormal(local_latents).setup(np.ones(12))
-    with pytest.raises(InputError, match="subsampled"):
-        autoguide.AutoDAIS(local_latents).setup(np.ones(12))
+
+
+def test_annealing_refuses_minibatches_as_numpyro_does():
+    def model():
+        mean = numpyro.sample("mean", dist.Normal(0.0, 1.0))
+        with numpyro.plate("rows", 10, subsample_size=4):
+            numpyro.sample("y", dist.Normal(mean, 1.0), obs=jnp.ones(4))
+
+    with pytest.raises(NotImplementedError, match="data subsampling") as caught:
+        autoguide.AutoDAIS(model).setup()
+    assert isinstance(caught.value, InputError)
 
 
 def test_a_list_of_guides_covers_each_site_once():
@@ -149,6 +159,16 @@ def test_a_list_of_guides_covers_each_site_once():
         guide.append(autoguide.AutoMultivariateNormal(hierarchy))
 
 
+def test_a_list_that_was_fitted_in_compiled_steps_remembers_the_data():
+    guide = autoguide.AutoGuideList(hierarchy)
+    guide.append(autoguide.AutoNormal(handlers.block(hierarchy, hide=["mu"])))
+    guide.append(autoguide.AutoDelta(handlers.block(hierarchy, expose=["mu"])))
+    svi = taut.infer.SVI(hierarchy, guide, optim.Adam(0.01), Trace_ELBO())
+    params = svi.get_params(svi.init(random.key(0), y=PAIR))
+    assert guide.median(params)["theta"].shape == (2,)
+    assert guide[0].sample_posterior(random.key(1), params)["theta"].shape == (2,)
+
+
 def test_sites_that_no_guide_reaches_are_all_named():
     def model():
         numpyro.sample("k", dist.Bernoulli(0.5))
@@ -156,6 +176,22 @@ def test_sites_that_no_guide_reaches_are_all_named():
 
     with pytest.raises(InputError, match=r"(?s)discrete sample site 'k'.*spherical sample site"):
         autoguide.AutoNormal(model).setup()
+
+
+def test_a_plate_that_changes_between_sites_is_named():
+    def model():
+        with numpyro.plate("rows", 10):
+            numpyro.sample("x", dist.Normal(0.0, 1.0))
+        with numpyro.plate("rows", 5):
+            numpyro.sample("y", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(InputError, match=r"'rows' has inconsistent dim or size: .* 5 at site 'y'"):
+        autoguide.AutoDelta(model).setup()
+
+
+def test_a_circle_is_warned_of():
+    with pytest.warns(UserWarning, match="support of angle is a circle"):
+        autoguide.AutoNormal(lambda: numpyro.sample("angle", dist.VonMises(0.0, 1.0))).setup()
 
 
 def test_wrong_params_are_named():

@@ -5,6 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 from autoguide_models import (
     PAIR,
@@ -22,7 +24,7 @@ from jax import random
 from numpyro import handlers, optim
 from numpyro.infer import SVI, Trace_ELBO
 from numpyro.infer import autoguide as theirs
-from numpyro.infer.initialization import init_to_feasible, init_to_median
+from numpyro.infer.initialization import init_to_feasible, init_to_median, init_to_value
 
 from taut.infer import autoguide as ours
 
@@ -84,7 +86,11 @@ def test_params_have_the_same_names_shapes_and_start(case, same_to_rounding):
             same_to_rounding(mine[name], value, np.float32)
 
 
-@pytest.mark.parametrize("strategy", [init_to_feasible, init_to_median])
+@pytest.mark.parametrize(
+    "strategy",
+    [init_to_feasible, init_to_median, functools.partial(init_to_value, values={"tau": 0.5})],
+    ids=["feasible", "median", "value"],
+)
 def test_other_strategies_start_at_the_same_point(strategy, same_to_rounding):
     (_, mine), (_, reference) = (
         _params(library, "AutoDiagonalNormal", init_loc_fn=strategy) for library in (ours, theirs)
@@ -113,6 +119,53 @@ def test_the_elbo_is_the_same_at_the_same_params_and_key(case, same_to_rounding)
         for guide in (mine, reference)
     ]
     same_to_rounding(values[0], values[1], np.float32, condition=10.0)
+
+
+def test_subsampled_sites_and_lists_start_at_the_same_point(same_to_rounding):
+    def rows(chosen):
+        with numpyro.plate("rows", 6, subsample_size=len(chosen)):
+            numpyro.sample("t", dist.Normal(0.0, 1.0))
+
+    def plates(chosen):
+        with handlers.substitute(data={"rows": jnp.asarray(chosen)}):
+            return numpyro.plate("rows", 6, subsample_size=len(chosen))
+
+    found = []
+    for library in (ours, theirs):
+        both = library.AutoGuideList(hierarchy)
+        both.append(library.AutoNormal(handlers.block(hierarchy, hide=["mu"])))
+        both.append(library.AutoDelta(handlers.block(hierarchy, expose=["mu"])))
+        local = library.AutoNormal(rows, create_plates=plates)
+        found.append({})
+        for model, guide, args in ((hierarchy, both, (PAIR,)), (rows, local, (np.arange(3),))):
+            svi = SVI(model, guide, optim.Adam(0.01), Trace_ELBO())
+            found[-1].update(svi.get_params(svi.init(random.key(0), *args)))
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[1].items():
+        same_to_rounding(found[0][name], value, np.float32)
+
+
+@pytest.mark.parametrize("shape", [(), (2, 3)])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "AutoNormal",
+        "AutoDiagonalNormal",
+        "AutoMultivariateNormal",
+        "AutoLowRankMultivariateNormal",
+        "AutoIAFNormal",
+        "AutoDAIS",
+    ],
+)
+def test_draws_from_a_key_are_those_of_numpyro(case, shape, same_to_rounding):
+    (mine, _), (reference, params) = _params(ours, case), _params(theirs, case)
+    draws = [
+        guide.sample_posterior(random.key(3), params, sample_shape=shape)
+        for guide in (mine, reference)
+    ]
+    assert draws[0].keys() == draws[1].keys()
+    for name, value in draws[1].items():
+        same_to_rounding(draws[0][name], value, np.float32)
 
 
 def test_sites_of_one_draw_are_those_of_numpyro(same_to_rounding):
@@ -150,15 +203,3 @@ def test_the_laplace_approximation_is_that_of_numpyro(same_to_rounding):
     params = {"auto_loc": np.array([1.5, 0.0, *PAIR], np.float32)}
     factors = [guide.get_posterior(params).scale_tril for guide in (mine, reference)]
     same_to_rounding(*factors, np.float32, condition=10.0)
-
-
-def test_annealed_draws_are_those_of_numpyro(same_to_rounding):
-    case = "AutoDAIS"
-    (mine, params), (reference, _) = _params(ours, case), _params(theirs, case)
-    draws = [
-        guide.sample_posterior(random.key(3), params, sample_shape=(4,))
-        for guide in (mine, reference)
-    ]
-    assert draws[0].keys() == draws[1].keys()
-    for name, value in draws[1].items():
-        same_to_rounding(draws[0][name], value, np.float32)

@@ -9,7 +9,6 @@ import numpyro
 from jax.core import Tracer
 from numpyro.distributions.util import sum_rightmost
 
-from taut._core.errors import InputError
 from taut.infer.autoguide.run_model import run_model
 from taut.infer.autoguide.structure import Latent, Structure, feasible_value
 from taut.targets.arguments import Arguments
@@ -159,16 +158,7 @@ class BoundModel:
         parts = {}
         for latent in self.structure.latents:
             site = trace[latent.name]
-            value = jnp.asarray(site["value"])
-            try:
-                value = jnp.broadcast_to(value, latent.shape)
-            except ValueError:
-                raise InputError(
-                    f"init_loc_fn gives site {latent.name!r} a value of shape {value.shape}; the "
-                    f"site has shape {latent.shape}"
-                ) from None
-            part = latent_bijection(site["fn"].support).inv(value)
-            parts[latent.name] = jnp.asarray(part, jnp.result_type(float))
+            parts[latent.name] = latent.image(site["value"], site["fn"].support)
         return parts
 
     def support(

@@ -15,13 +15,14 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
-from taut._core.errors import InputError
+from taut._core.errors import InputError, UnsupportedError
 from taut.infer.autoguide.bound_model import BoundModel
 from taut.infer.autoguide.guide import AutoGuide
 
 LOCAL_LATENTS = (
-    "site {name!r} lies in the subsampled plate {plate!r}, so it has another value for every "
-    "subsample and no single latent vector; use AutoNormal, AutoDelta or AutoSemiDAIS"
+    "a guide on one latent vector has no place for local latent variables: site {name!r} in the "
+    "subsampled plate {plate!r} has other values in every subsample; use AutoNormal, AutoDelta or "
+    "AutoSemiDAIS"
 )
 
 
@@ -51,7 +52,7 @@ class AutoContinuous(AutoGuide):
     def _bind(self, args: tuple, kwargs: dict) -> BoundModel:
         bound = super()._bind(args, kwargs)
         if not bound.structure.latents:
-            raise InputError(
+            raise UnsupportedError(
                 f"{type(self).__name__} found no latent variables in the model; use an empty "
                 "function as the guide: def guide(*args, **kwargs): pass"
             )

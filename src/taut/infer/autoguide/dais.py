@@ -12,7 +12,7 @@ from jax import lax, random
 from numpyro import handlers
 from numpyro.distributions import constraints
 
-from taut._core.errors import InputError
+from taut._core.errors import InputError, UnsupportedError
 from taut.infer.autoguide.annealing import AnnealingOptions, anneal, declare_dynamics
 from taut.infer.autoguide.bound_model import BoundModel
 from taut.infer.autoguide.continuous import AutoContinuous
@@ -23,8 +23,8 @@ from taut.infer.autoguide.param import model_params, param
 BASES = ("diagonal", "cholesky")
 
 SUBSAMPLED = (
-    "AutoDAIS follows the gradient of the whole log density, but plate {name!r} is subsampled; use "
-    "AutoSemiDAIS, or give the plate no subsample_size"
+    "AutoDAIS cannot be used with data subsampling, as it follows the gradient of the whole log "
+    "density, and plate {name!r} is subsampled; use AutoSemiDAIS, or give it no subsample_size"
 )
 
 
@@ -84,16 +84,20 @@ class AutoDAIS(AutoContinuous):
 
             return lax.map(draw, keys, batch_size=CHUNK)
 
+        # One draw takes the key as it is, as NumPyro's does.
         count = int(np.prod(sample_shape, dtype=int))
+        keys = random.split(rng_key, count) if sample_shape else rng_key[None]
         run = self._compile(("draws", bound.arguments.key()), run)
-        latent = run(random.split(rng_key, count), params, bound.arguments.leaves)
+        latent = run(keys, params, bound.arguments.leaves)
         parts = bound.structure.split(latent.reshape(*sample_shape, -1))
         return self._constrain(bound, parts, tuple(sample_shape), params)
 
     def _bind(self, args: tuple, kwargs: dict) -> BoundModel:
         bound = super()._bind(args, kwargs)
         if bound.structure.subsampled:
-            raise InputError([SUBSAMPLED.format(name=name) for name in bound.structure.subsampled])
+            raise UnsupportedError(
+                [SUBSAMPLED.format(name=name) for name in bound.structure.subsampled]
+            )
         return bound
 
     def _dim(self, params: dict) -> int:

@@ -83,9 +83,10 @@ class AutoDelta(AutoSites):
     def _sample(self, latent: Latent, support: Any, start: Start) -> Any:
         transform = latent_bijection(support)
         if latent.support is not None:
+            first = start.of_site(latent)
             loc = param(
                 self._loc_name(latent),
-                lambda key: transform(start.full_part(latent, key)),
+                (lambda key: transform(first(key))) if callable(first) else transform(first),
                 constraint=support,
                 event_dim=latent.event_dim,
             )
@@ -93,7 +94,7 @@ class AutoDelta(AutoSites):
             loc = transform(
                 param(
                     self._loc_name(latent),
-                    lambda key: start.full_part(latent, key),
+                    start.of_site(latent),
                     event_dim=latent.latent_event_dim,
                 )
             )

@@ -10,7 +10,7 @@ from numpyro.distributions.transforms import PermuteTransform, Transform
 
 from taut._core.errors import InputError
 from taut.infer.autoguide.param import param
-from taut.infer.autoguide.posterior import AutoPosterior
+from taut.infer.autoguide.posterior import AutoPosterior, seeded_key
 
 
 class AutoFlow(AutoPosterior):
@@ -29,7 +29,7 @@ class AutoFlow(AutoPosterior):
         shape = tuple(sample_shape)
 
         def run(key: Any, params: dict) -> Any:
-            return self.get_posterior(params).sample(key, shape)
+            return self.get_posterior(params).expand_by(shape).sample(seeded_key(key))
 
         latent = self._compile(("draws", shape), run)(rng_key, params)
         return self._values(latent, params, args, kwargs)

@@ -7,6 +7,7 @@ remembered, so that medians, quantiles and draws can be asked for without giving
 """
 
 import abc
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import numpyro
 from jax import lax, random
 from jax.core import Tracer
+from numpyro.distributions import constraints
 from numpyro.infer.initialization import init_to_uniform
 
 from taut._core.errors import InputError, did_you_mean, first_few
@@ -191,6 +193,7 @@ class AutoGuide(abc.ABC):
             # Reading runs the function, which may change what it reads: a counter of calls, say.
             with self._watch.running():
                 structure, arguments = read_structure(self.model, arguments)
+            _warn_of_circles(structure)
             self._held[outer_key] = arguments.static_arrays()
             key = arguments.key()
             self._structures[key] = structure
@@ -228,7 +231,7 @@ class AutoGuide(abc.ABC):
         parts: dict[str, Any] = {}
         for _ in range(MOST_TRIES):
             # Uniform draws compile nothing; what another strategy does is compiled once.
-            if candidates.uniform:
+            if candidates.uniform(bound.structure):
                 parts, key = candidates.draw(bound.structure, key)
             else:
                 parts, key = choose(key, leaves)
@@ -318,6 +321,16 @@ class AutoGuide(abc.ABC):
         self._compiled: dict[Hashable, Callable] = {}
 
 
+def _warn_of_circles(structure: Structure) -> None:
+    circles = [x.name for x in structure.latents if x.support is constraints.circular]
+    if circles:
+        warnings.warn(
+            f"the support of {first_few(circles)} is a circle, which autoguides cut open at pi; if "
+            "there is mass around pi, use numpyro.infer.reparam.CircularReparam",
+            stacklevel=4,
+        )
+
+
 class Start:
     """The starting point of one call of a guide, found when a param is first made.
 
@@ -344,8 +357,14 @@ class Start:
             zip(latent.latent_shape, latent.full_latent_shape, strict=True)
         ):
             if used != full:
-                part = jnp.take(part, jnp.arange(full) % used, axis=axis)
+                part = jnp.take(part, jnp.arange(full) // -(-full // used), axis=axis)
         return part
+
+    def of_site(self, latent: Latent) -> Any:
+        """Return what a site's param starts from: only the first of them takes a key."""
+        if self._parts is None:
+            return lambda key: self.full_part(latent, key)
+        return self.full_part(latent, None)
 
     def vector(self, key: Any) -> Any:
         """Return the latent vector (dim,)."""

@@ -1,13 +1,16 @@
 """`AutoGuideList`: several guides, each for some of the model's sites."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 from jax import lax, random
 from numpyro import handlers
+from numpyro.primitives import Messenger
 
 from taut._core.errors import InputError
 from taut.infer.autoguide.bound_model import BoundModel
@@ -67,6 +70,13 @@ class AutoGuideList(AutoGuide):
     def __iter__(self) -> Iterator[Callable]:
         return iter(self._parts)
 
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        """Read the model, and those of the parts, and remember these arguments for later draws."""
+        super().setup(*args, **kwargs)
+        for part in self._parts:
+            if isinstance(part, AutoGuide):
+                part.setup(*args, **kwargs)
+
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run the guides as one NumPyro program.
 
@@ -79,8 +89,9 @@ class AutoGuideList(AutoGuide):
         result: dict[str, Any] = {}
         problems = []
         with handlers.substitute(data=indices):
-            for part in self._parts:
-                values = _run_part(part, args, kwargs)
+            for i, part in enumerate(self._parts):
+                with _LaterKey() if i == 0 else contextlib.nullcontext():
+                    values = _run_part(part, args, kwargs)
                 twice = [name for name in values if name in result]
                 problems += [f"site {name!r} is in more than one part" for name in twice]
                 result.update(values)
@@ -169,6 +180,26 @@ class AutoGuideList(AutoGuide):
         run = self._compile(("deterministics", bound.arguments.key()), run)
         more = run(flat, self._model_params(bound.structure, params), bound.arguments.leaves)
         return values | jax.tree.map(lambda v: jnp.reshape(v, (*lead, *v.shape[1:])), more)
+
+
+class _LaterKey(Messenger):
+    """Starts the first param from the key after its own: NumPyro's list takes one for itself."""
+
+    def __init__(self):
+        super().__init__()
+        self._done = False
+
+    def process_message(self, msg: dict) -> None:
+        """Pass one key over where the param is made, which is before the first step only."""
+        if msg["type"] != "param" or self._done or msg["args"]:
+            return
+        self._done, start = True, msg["fn"]
+
+        def later(*args: Any, **kwargs: Any) -> Any:
+            numpyro.prng_key()
+            return start(*args, **kwargs)
+
+        msg["fn"] = later
 
 
 def _run_part(part: Callable, args: tuple, kwargs: dict) -> dict[str, Any]:

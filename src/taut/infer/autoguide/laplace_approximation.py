@@ -37,6 +37,13 @@ class AutoLaplaceApproximation(AutoGaussian):
         AutoGuide.__init__(self, model, **options)
         self.hessian_fn = hessian_fn
 
+    def sample_posterior(
+        self, rng_key: Any, params: dict, *args: Any, sample_shape: tuple = (), **kwargs: Any
+    ) -> dict[str, Any]:
+        """Draw from the Gaussian approximation."""
+        latent = self.get_posterior(params, *args, **kwargs).sample(rng_key, tuple(sample_shape))
+        return self._values(latent, params, args, kwargs)
+
     def get_posterior(self, params: dict, *args: Any, **kwargs: Any) -> dist.MultivariateNormal:
         """Return the Gaussian approximation of the latent vector's distribution.
 

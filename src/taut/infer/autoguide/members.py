@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from taut._core.errors import InputError, did_you_mean
+from taut._core.errors import InputError, UnsupportedError, did_you_mean
 from taut.infer.autoguide.structure import Latent, Structure
 
 
@@ -80,8 +80,9 @@ def find_members(structure: Structure, name: str | None) -> Members:
     plate = candidates[0]
     full_size, size = structure.plates[plate]
     if not structure.latents:
-        raise InputError(
-            f"there are no latent sites in plate {plate!r} of the local model; use another guide"
+        raise UnsupportedError(
+            f"there are no local variables: no latent sites in plate {plate!r} of the local "
+            "model; use another guide"
         )
     axes, problems = [], []
     for latent in structure.latents:

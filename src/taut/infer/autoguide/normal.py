@@ -44,10 +44,11 @@ class AutoNormal(AutoSites):
         """Draw from the guide; sites in subsampled plates for the whole plate."""
         bound = self._recall_fitted(params, args, kwargs)
         parts = {}
-        for i, latent in enumerate(bound.structure.latents):
+        for latent in bound.structure.latents:
             loc, scale = self._moments(latent, params)
             shape = (*sample_shape, *jnp.shape(loc))
-            noise = random.normal(random.fold_in(rng_key, i), shape, jnp.result_type(loc))
+            rng_key, key = random.split(rng_key)
+            noise = random.normal(key, shape, jnp.result_type(loc))
             parts[latent.name] = loc + scale * noise
         return self._constrain(bound, parts, tuple(sample_shape), params, whole=True)
 
@@ -92,7 +93,7 @@ class AutoNormal(AutoSites):
     def _sample(self, latent: Latent, support: Any, start: Start) -> Any:
         loc = param(
             self._loc_name(latent),
-            lambda key: start.full_part(latent, key),
+            start.of_site(latent),
             event_dim=latent.latent_event_dim,
         )
         scale = param(

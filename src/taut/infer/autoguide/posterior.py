@@ -7,11 +7,17 @@ from typing import Any
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
+from jax import random
 from numpyro import handlers
 from numpyro.distributions.transforms import ComposeTransform, Transform
 
 from taut.infer.autoguide.bound_model import BoundModel
 from taut.infer.autoguide.continuous import AutoContinuous
+
+
+def seeded_key(rng_key: Any) -> Any:
+    """Return the key that `handlers.seed` gives to the first site of a program."""
+    return random.split(rng_key)[1]
 
 
 class AutoPosterior(AutoContinuous):
@@ -21,7 +27,8 @@ class AutoPosterior(AutoContinuous):
         self, rng_key: Any, params: dict, *args: Any, sample_shape: tuple = (), **kwargs: Any
     ) -> dict[str, Any]:
         """Draw from the guide."""
-        latent = self.get_posterior(params, *args, **kwargs).sample(rng_key, tuple(sample_shape))
+        posterior = self.get_posterior(params, *args, **kwargs).expand_by(tuple(sample_shape))
+        latent = posterior.sample(seeded_key(rng_key))
         return self._values(latent, params, args, kwargs)
 
     def get_posterior(self, params: dict, *args: Any, **kwargs: Any) -> dist.Distribution:

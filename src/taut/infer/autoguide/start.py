@@ -10,7 +10,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax, random
-from numpyro.infer.initialization import init_to_uniform
+from numpyro.infer.initialization import init_to_uniform, init_to_value
 
 from taut.infer.autoguide.bound_model import BoundModel
 from taut.infer.autoguide.structure import Structure
@@ -29,7 +29,14 @@ class Candidates:
     def __init__(self, init_loc_fn: Callable):
         partial = isinstance(init_loc_fn, functools.partial)
         self._strategy = init_loc_fn if partial else functools.partial(init_loc_fn)
-        self.uniform = self._strategy.func is init_to_uniform and not self._strategy.args
+        self._values = self._strategy.keywords.get("values", {})
+
+    def uniform(self, structure: Structure) -> bool:
+        """Whether sites without a given value are drawn without running the model."""
+        if self._strategy.args:
+            return False
+        func = self._strategy.func
+        return func is init_to_uniform or (func is init_to_value and structure.needs_no_run)
 
     def draw(self, structure: Structure, key: Any) -> tuple[dict[str, Any], Any]:
         """Return uniform draws of the sites' unconstrained images, and the key to go on with."""
@@ -38,6 +45,9 @@ class Candidates:
         parts = {}
         for latent in structure.latents:
             shape = latent.latent_shape
+            if latent.name in self._values:
+                parts[latent.name] = latent.image(self._values[latent.name], latent.support)
+                continue
             parts[latent.name] = random.uniform(subkey, shape, minval=-radius, maxval=radius)
             key, subkey = random.split(key)
         return parts, key
@@ -49,7 +59,8 @@ class Candidates:
 
     def next(self, bound: BoundModel, key: Any) -> tuple[dict[str, Any], Any]:
         """Return the next point and the key to go on with."""
-        return self.draw(bound.structure, key) if self.uniform else self.choose(bound, key)
+        draws = self.uniform(bound.structure)
+        return self.draw(bound.structure, key) if draws else self.choose(bound, key)
 
 
 def find_start(bound: BoundModel, candidates: Candidates, key: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from numpyro.distributions import biject_to
 from taut._core.errors import InputError
 from taut.infer.autoguide.run_model import run_model
 from taut.targets.arguments import Arguments
+from taut.targets.bijection import latent_bijection
 
 NEEDS_A_VALUE = (
     jax.errors.ConcretizationTypeError,
@@ -83,6 +84,22 @@ class Latent:
         """How many members of its plates the site stands for, each."""
         return math.prod(frame.full_size / frame.size for frame in self.frames)
 
+    def image(self, value: Any, support: Any) -> Any:
+        """Return the unconstrained image of a value chosen for the site.
+
+        Raises:
+            InputError: the value has another shape.
+        """
+        value = jnp.asarray(value, jnp.result_type(float))
+        try:
+            value = jnp.broadcast_to(value, self.shape)
+        except ValueError:
+            raise InputError(
+                f"init_loc_fn gives site {self.name!r} a value of shape {value.shape}; the site "
+                f"has shape {self.shape}"
+            ) from None
+        return latent_bijection(support).inv(value)
+
     @property
     def full_latent_shape(self) -> tuple[int, ...]:
         """Shape of the unconstrained image with every subsampled plate at its full size."""
@@ -121,6 +138,11 @@ class Structure:
     def supports_known(self) -> bool:
         """Whether no support depends on data or other latents."""
         return all(latent.support is not None for latent in self.latents)
+
+    @property
+    def needs_no_run(self) -> bool:
+        """Whether the sites' values follow from their images without running the model."""
+        return self.supports_known and not self.deterministics
 
     def split(self, z: Any) -> dict[str, Any]:
         """Split latent vectors (..., dim) into the unconstrained images of the sites."""
@@ -209,6 +231,7 @@ def _describe(trace: dict) -> Structure:
     }
     chosen = {n: s for n, s in trace.items() if s["type"] == "sample" and not s["is_observed"]}
     problems = [p for p in (_problem(name, site) for name, site in chosen.items()) if p]
+    problems += _inconsistent_plates(chosen)
     if problems:
         raise InputError(problems)
     latents: list[Latent] = []
@@ -222,6 +245,20 @@ def _describe(trace: dict) -> Structure:
         tuple(name for name, (full, used) in plates.items() if used < full),
         plates,
     )
+
+
+def _inconsistent_plates(latents: dict) -> list[str]:
+    seen: dict[str, tuple] = {}
+    problems = []
+    for name, site in latents.items():
+        for frame in site["cond_indep_stack"]:
+            first, known = seen.setdefault(frame.name, (name, frame))
+            if frame != known:
+                problems.append(
+                    f"plate {frame.name!r} has inconsistent dim or size: {known.dim} and "
+                    f"{known.size} at site {first!r}, {frame.dim} and {frame.size} at site {name!r}"
+                )
+    return problems
 
 
 def _describe_latent(name: str, site: dict, offset: int, plates: dict) -> Latent:
