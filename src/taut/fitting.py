@@ -15,7 +15,7 @@ from jax.core import Tracer
 from taut._core.errors import InputError, did_you_mean
 from taut._core.threads import single_blas_thread
 from taut.diagnostics.checks import run_checks
-from taut.diagnostics.tails import heavy_tails
+from taut.diagnostics.tails import Tail, heavy_tails
 from taut.diagnostics.trust import Solutions, judge
 from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.flow import climb
@@ -384,7 +384,7 @@ def _solutions(search: Any, outcome: Outcome) -> Solutions:
     return Solutions(search.starts, means, sds, np.asarray(logs), held, once)
 
 
-def _tails(bound: Target, pool: Pool) -> dict[str, float]:
+def _tails(bound: Target, pool: Pool) -> dict[str, Tail]:
     names = [site.name for site in bound.program.sites]
     labels = [label for n in names for label in scalar_names(n, pool.values[n].shape[1:])]
     return heavy_tails(labels, pool.flat(names))

@@ -7,6 +7,7 @@ import pytest
 
 from taut.diagnostics.psis import Weights
 from taut.diagnostics.short_hmc import Chains
+from taut.diagnostics.tails import Tail
 from taut.diagnostics.trust import Solutions, draws_from, judge, weights_worth
 from taut.loop.verdict import Verdict
 
@@ -228,7 +229,8 @@ RULES = {
         "good",
         "trusted",
     ),
-    "a heavy tail": ({"tails": {"b": 0.8}}, "tails", "doubt", "usable"),
+    "a heavy tail": ({"tails": {"b": Tail(30.0, 0.1)}}, "tails", "doubt", "usable"),
+    "a power's tail": ({"tails": {"b": Tail(9.0, 0.4)}}, "tails", "doubt", "usable"),
 }
 
 
@@ -246,7 +248,7 @@ def test_a_rule(name):
 
 def test_the_worst_finding_decides_and_comes_first():
     case = Case(
-        verdict=_stopped("budget", np.nan), chains=_chains(0.16), tails={"a": 0.9, "b": 0.6}
+        verdict=_stopped("budget", np.nan), chains=_chains(0.16), tails={"a": Tail(20.0, 0.3)}
     )
     trust = case.judge()
     assert trust.word == "not trusted"

@@ -2,28 +2,74 @@
 
 The standard error of the sd of n independent draws is sqrt((kurtosis - 1) / 4 n) of it. Where the
 kurtosis is large, as for tails that have hardly a variance, an sd of a few thousand draws says
-little, and too little where the rarest values were not reached at all.
+little, and too little where the rarest values were not reached at all. Then the kurtosis of the
+draws is small, but the shape of their tails still tells: a generalised Pareto tail of shape 1/4 or
+more has no fourth moment (Zhang and Stephens 2009, as for the weights).
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
+from taut.diagnostics.psis import fit_pareto
+
 # Of 1,500 independent draws the sd is then known to no better than five per cent.
 LARGE_KURTOSIS = 1.0 + 4.0 * 1500 * 0.05**2
+
+# From here on the fourth moment does not exist, and the sd has no standard error.
+LARGE_SHAPE = 0.25
+
+# The share of the draws that a tail's shape is fitted to, and the fewest of them.
+TAIL_SHARE, FEWEST = 0.05, 100
+
+# Tails of draws with a smaller kurtosis have no such shape, whatever was not reached.
+SUSPECT_KURTOSIS = 6.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Tail:
+    """How heavy a tail is.
+
+    Attributes:
+        kurtosis: that of a normal is three.
+        shape: of the heavier tail; that of a normal is below zero. NaN if it was not looked at.
+    """
+
+    kurtosis: float
+    shape: float
 
 
 def heavy_tails(
     names: Sequence[str], values: Float[np.ndarray, "draws scalars"]
-) -> dict[str, float]:
-    """Return the kurtosis of each scalar where it is large; that of a normal is three."""
+) -> dict[str, Tail]:
+    """Return the tail of each scalar whose kurtosis or shape is large."""
     centred = np.asarray(values, float)
     centred = centred - centred.mean(axis=0)
     # Scaled to one first: fourth powers overflow.
     centred = centred / np.maximum(np.abs(centred).max(axis=0), 1e-300)
     variance = (centred**2).mean(axis=0)
     kurtosis = (centred**4).mean(axis=0) / np.maximum(variance**2, 1e-300)
-    return {
-        names[i]: float(kurtosis[i]) for i in np.flatnonzero(kurtosis > LARGE_KURTOSIS).tolist()
-    }
+    found = {}
+    for i in np.flatnonzero(kurtosis > SUSPECT_KURTOSIS).tolist():
+        tail = Tail(float(kurtosis[i]), _shape(centred[:, i]))
+        if tail.kurtosis > LARGE_KURTOSIS or tail.shape > LARGE_SHAPE:
+            found[names[i]] = tail
+    return found
+
+
+def _shape(values: Float[np.ndarray, " draws"]) -> float:
+    """Return the shape of the heavier of the two tails."""
+    count = int(TAIL_SHARE * len(values))
+    if count < FEWEST:
+        return float("nan")
+    shapes = []
+    for side in (values, -values):
+        largest = np.sort(side)[-count - 1 :]
+        excess = largest[1:] - largest[0]
+        excess = excess[excess > 0.0]
+        if len(excess) >= FEWEST:
+            with np.errstate(over="ignore"):
+                shapes.append(fit_pareto(excess)[0])
+    return max(shapes, default=float("nan"))

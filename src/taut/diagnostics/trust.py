@@ -18,7 +18,7 @@ from taut.diagnostics.psis import Weights, log_mean
 from taut.diagnostics.response import response_finding
 from taut.diagnostics.short_hmc import REFERENCE as HMC_REFERENCE
 from taut.diagnostics.short_hmc import Chains
-from taut.diagnostics.tails import LARGE_KURTOSIS
+from taut.diagnostics.tails import LARGE_KURTOSIS, LARGE_SHAPE, Tail
 from taut.loop.verdict import Verdict
 
 # What a reader of a posterior would notice.
@@ -80,7 +80,7 @@ def judge(
     chains: Chains | None,
     solutions: Solutions,
     coordinates: Sequence[str],
-    tails: dict[str, float],
+    tails: dict[str, Tail],
     skipped: str = "",
     complete: bool = True,
     about_guide: Sequence[Finding] = (),
@@ -95,7 +95,7 @@ def judge(
         chains: the short chains; None if they were skipped.
         solutions: what the start search found.
         coordinates: names of the latent coordinates.
-        tails: kurtosis of each scalar whose tail is heavy.
+        tails: how heavy it is, of each scalar whose tail is heavy.
         skipped: why checks were skipped, one sentence.
         complete: False if checks were switched off or stopped; such a fit is never believed.
         about_guide: what was found about a guide before it was fitted.
@@ -305,13 +305,16 @@ def _evidence(rungs: Mapping[str, np.ndarray]) -> Finding:
     return Finding("evidence", excess[worst], MISSING_EVIDENCE, "good", text)
 
 
-def _heavy(tails: dict[str, float]) -> Finding:
-    worst = max(tails, key=tails.__getitem__)
+def _heavy(tails: dict[str, Tail]) -> Finding:
     text = (
         f"The sd of {first_few(list(tails))} rests on a few draws far out: its tail is heavy. "
         "Report quantiles instead."
     )
-    return Finding("tails", round(tails[worst], 1), LARGE_KURTOSIS, "doubt", text)
+    kurtosis = max(tail.kurtosis for tail in tails.values())
+    if kurtosis > LARGE_KURTOSIS:
+        return Finding("tails", round(kurtosis, 1), LARGE_KURTOSIS, "doubt", text)
+    shape = max(tail.shape for tail in tails.values())
+    return Finding("tails", round(shape, 2), LARGE_SHAPE, "doubt", text)
 
 
 def _caveat(solutions: Solutions) -> Finding:
