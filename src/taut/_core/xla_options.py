@@ -6,17 +6,30 @@ from typing import Any
 
 import jax
 
+# What is run once is not worth optimising.
+ONCE: dict[str, Any] = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+}
+
+# What is run by the thousand is optimised in full, but for the part of it that takes half of the
+# time to compile and gains nothing on programs of this size.
+OFTEN: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
+
 
 def known_options(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that the installed XLA knows; it refuses to compile with any other."""
     return {name: value for name, value in options.items() if _known(name, value)}
 
 
+def cpu_options(options: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the known ones of options for CPUs, or None where the backend is another one."""
+    return known_options(options) if jax.default_backend() == "cpu" else None
+
+
 def run_once(function: Callable) -> Callable:
-    """Return a function compiled for being run once, which is not worth optimising for."""
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-    on_cpu = jax.default_backend() == "cpu"
-    return jax.jit(function, compiler_options=known_options(options) if on_cpu else None)
+    """Return a function compiled for being run once."""
+    return jax.jit(function, compiler_options=cpu_options(ONCE))
 
 
 @functools.cache

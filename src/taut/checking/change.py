@@ -37,6 +37,14 @@ class Change:
         empty = (np.empty(shape) for shape in shapes.values())
         return sum(self.free(n, v).size for n, v in zip(shapes, empty, strict=True))
 
+    def smooth(self, guide: Reading) -> list[str]:
+        """The sources that a derivative can be taken in."""
+        return [n for n in self.sources if not guide.sites[n].discrete]
+
+    def used(self, guide: Reading) -> int:
+        """How many numbers they are made of."""
+        return sum(guide.sites[n].size for n in self.smooth(guide))
+
 
 def find_change(guide: Reading, model: Reading, flow: Flow) -> Change:
     """List the computed sites of a guide that are random, and their sources."""
@@ -52,7 +60,7 @@ def find_change(guide: Reading, model: Reading, flow: Flow) -> Change:
 def words_of(guide: Reading, change: Change) -> tuple[str, str]:
     """Say how many numbers are made, and of which."""
     made = change.numbers(guide)
-    source = sum(guide.sites[n].size for n in change.sources if not guide.sites[n].discrete)
+    source = change.used(guide)
     names = first_few(change.computed)
     verb = "is" if len(change.computed) == 1 else "are"
     origin = f" ({first_few(change.sources)})" if change.sources else ""

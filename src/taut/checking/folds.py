@@ -25,6 +25,12 @@ FEW_CROSS = 0.005
 RANK = 2e-6
 
 
+def testable(guide: Reading, change: Change) -> bool:
+    """Whether a map makes as many numbers as it uses, and few enough to be tested."""
+    made = change.numbers(guide)
+    return 0 < made <= MOST_FOLDED and made == change.used(guide)
+
+
 class Folds:
     """Finds out whether a guide's map is one to one, from the signs of its determinant.
 
@@ -66,7 +72,7 @@ class Folds:
 def _signs(call: Call, guide: Reading, change: Change) -> Callable:
     """The signs of the determinant at draws; zero if a number does not move, NaN if not known."""
     drawn = drawn_sites(guide)
-    smooth = [n for n in change.sources if not guide.sites[n].discrete]
+    smooth = change.smooth(guide)
 
     def draw(params: dict, key: Any) -> dict:
         trace = run(call, key, params).trace

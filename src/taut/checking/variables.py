@@ -20,7 +20,7 @@ from taut._core.xla_options import run_once
 from taut.checking.auxiliaries import left_over
 from taut.checking.change import Change, find_change, words_of
 from taut.checking.flow import Flow, drawn_sites
-from taut.checking.folds import MOST_FOLDED, RANK, Folds
+from taut.checking.folds import RANK, Folds, testable
 from taut.checking.lines import sample_line
 from taut.checking.parameters import nearby
 from taut.checking.problem import Problem
@@ -63,7 +63,7 @@ def variable_problems(
     left = left_over(call, guide, model, flow, change.sources, key)
     if not change.computed:
         return VariableFindings(tuple(left), corrects=False)
-    smooth, made, source = _counts(guide, change)
+    smooth, made, source = change.smooth(guide), change.numbers(guide), change.used(guide)
     keyed = _keyed(flow, change)
     if keyed and not _states_all(call, guide, keyed, key):
         return VariableFindings((*left, _hidden_noise(keyed)), corrects=False)
@@ -80,10 +80,7 @@ def variable_problems(
     log_det = found["log_det"]
     if not np.isfinite(log_det).any():
         return VariableFindings((*left, _singular(guide, change)), corrects=False)
-    params = {n: p.value for n, p in guide.parameters.items()}
-    folded = None
-    if made <= MOST_FOLDED:
-        folded = Folds(call, guide, change).at_first(params, key)
+    folded = _fold(call, guide, change, key)
     if folded is not None:
         return VariableFindings((*left, folded), corrects=False)
     sound = np.isfinite(log_det)
@@ -107,18 +104,15 @@ def one_way_problems(
     keyed = _keyed(flow, change)
     if keyed:
         return [] if _states_all(call, guide, keyed, key) else [_hidden_noise(keyed)]
-    _, made, source = _counts(guide, change)
-    if made != source or not 0 < made <= MOST_FOLDED:
-        return []
-    params = {n: p.value for n, p in guide.parameters.items()}
-    folded = Folds(call, guide, change).at_first(params, key)
+    folded = _fold(call, guide, change, key)
     return [] if folded is None else [folded]
 
 
-def _counts(guide: Reading, change: Change) -> tuple[list[str], int, int]:
-    """The smooth sources, how many numbers are made, and of how many."""
-    smooth = [n for n in change.sources if not guide.sites[n].discrete]
-    return smooth, change.numbers(guide), sum(guide.sites[n].size for n in smooth)
+def _fold(call: Call, guide: Reading, change: Change, key: Any) -> Problem | None:
+    if not testable(guide, change):
+        return None
+    params = {n: p.value for n, p in guide.parameters.items()}
+    return Folds(call, guide, change).at_first(params, key)
 
 
 def _keyed(flow: Flow, change: Change) -> list[str]:

@@ -18,6 +18,7 @@ from numpyro.distributions import Delta, constraints
 from numpyro.distributions.distribution import MaskedDistribution
 
 from taut._core.dependence import dependence
+from taut.checking.running import is_factor
 from taut.guides.pieces.jacobian import Block, log_abs_dets
 from taut.guides.pieces.point import point_of, states_density
 from taut.targets.site_log_prob import site_log_prob
@@ -104,7 +105,7 @@ def with_jacobians(guide_trace: dict, model_trace: dict, again: Callable[[dict],
 
 def _missing(blocks: list[Block], known: list[str], guide_trace: dict) -> Any:
     """Return 1, or 0 where factors and given log densities make up all the Jacobians already."""
-    factors = [site_log_prob(s) for s in guide_trace.values() if _factor(s)]
+    factors = [site_log_prob(s) for s in guide_trace.values() if is_factor(s)]
     given = [site_log_prob(guide_trace[name]) for name in known]
     if not factors and not given:
         return 1.0
@@ -179,10 +180,6 @@ def _deterministic(site: dict) -> bool:
 
 def _free(site: dict) -> bool:
     return not site["is_observed"]
-
-
-def _factor(site: dict) -> bool:
-    return site["type"] == "sample" and type(site["fn"]).__name__ == "Unit"
 
 
 def _smooth(value: Any) -> bool:

@@ -8,7 +8,7 @@ import jax
 from taut.checking.auxiliaries import left_over
 from taut.checking.change import find_change
 from taut.checking.flow import trace_flow
-from taut.checking.folds import MOST_FOLDED, Folds
+from taut.checking.folds import Folds, testable
 from taut.checking.noise import noise_problems
 from taut.checking.normalisation import factor_problems
 from taut.checking.problem import Problem
@@ -47,9 +47,7 @@ def fold_test(guide: Call, model: Call) -> Callable[[dict[str, Any]], tuple[Find
     key: Any = jax.random.key(1)
     readings = read(guide, key), read(model, key)
     change = find_change(*readings, trace_flow(guide, *readings, key))
-    sites = readings[0].sites
-    source = sum(sites[n].size for n in change.sources if not sites[n].discrete)
-    if not change.computed or change.numbers(readings[0]) != source or source > MOST_FOLDED:
+    if not testable(readings[0], change):
         return lambda params: ()
     folds = Folds(guide, readings[0], change)
 

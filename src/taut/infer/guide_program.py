@@ -13,7 +13,7 @@ import numpy as np
 
 from taut._core.fingerprint import Watch
 from taut._core.precision import precision_of
-from taut._core.xla_options import known_options
+from taut._core.xla_options import OFTEN, cpu_options
 from taut.infer.guide_call import GuideCall
 from taut.infer.sticking_elbo import StickingELBO
 from taut.infer.trace_elbo import log_probs
@@ -31,10 +31,6 @@ DRAWN = 4096
 """Draws of one compiled call."""
 
 
-# Steps are made by the thousand, so they are optimised; the rest is called a few times.
-_LONG = {"xla_cpu_use_fusion_emitters": False}
-
-
 class GuideProgram:
     """A guide function and its model as functions of unconstrained parameters.
 
@@ -50,7 +46,7 @@ class GuideProgram:
         with self.precision():
             self.call = GuideCall(target, guide)
             self._params = self.call.read_params(0, dtype).values
-        self.block = self._jitted(functools.partial(adam_block, self._loss), _LONG)
+        self.block = self._jitted(functools.partial(adam_block, self._loss), OFTEN)
         self.weights = self._jitted(self._weights)
         self._draws = self._jitted(jax.vmap(self._draw, (0, None)))
         self._densities = self._jitted(jax.vmap(self._log_prob, (0, None)))
@@ -117,6 +113,5 @@ class GuideProgram:
             with self._watch.running():
                 return function(*args)
 
-        on_cpu = jax.default_backend() == "cpu"
-        options = options or compiler_options(narrow=True) or {}
-        return jax.jit(traced, compiler_options=known_options(options) if on_cpu else None)
+        known = compiler_options(narrow=True) if options is None else cpu_options(options)
+        return jax.jit(traced, compiler_options=known)

@@ -13,7 +13,7 @@ from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 
 from taut._core.ahead import Ahead
 from taut._core.fingerprint import Watch
-from taut._core.xla_options import known_options
+from taut._core.xla_options import OFTEN, ONCE, cpu_options
 from taut.checking.running import Call
 from taut.diagnostics.finding import Finding
 from taut.infer.autoguide.guide import AutoGuide
@@ -23,13 +23,6 @@ from taut.infer.svi_problem import Problem, SVIState
 from taut.infer.svi_steps import Made, Steps, loop, make_steps
 from taut.targets.arguments import Arguments
 from taut.targets.oracle import compiler_options
-
-# Full optimisation, because steps are made by the thousand, but for the part of it that takes half
-# of the time to compile and gains nothing on programs of this size.
-_STEP_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
-
-# What runs once a run is not worth optimising.
-_ONCE_OPTIONS = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
 class SVIProgram:
@@ -168,11 +161,8 @@ class SVIProgram:
 
     def _ahead(self, function: Callable, *static: bool) -> Ahead:
         def make() -> Ahead:
-            options = _STEP_OPTIONS if function == self._loop else _ONCE_OPTIONS
-            on_cpu = jax.default_backend() == "cpu"
-            return Ahead(
-                self._watched(function, *static), known_options(options) if on_cpu else None
-            )
+            options = cpu_options(OFTEN if function == self._loop else ONCE)
+            return Ahead(self._watched(function, *static), options)
 
         return self._once(make, function, *static)
 

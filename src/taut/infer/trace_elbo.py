@@ -8,8 +8,6 @@ import jax.numpy as jnp
 from numpyro import handlers
 
 from taut._core.errors import InputError
-from taut.guides.pieces.choices import sum_choices
-from taut.infer.computed_sites import with_jacobians
 from taut.infer.elbo import AverageELBO, Particle
 from taut.infer.score import scores
 from taut.infer.traces import (
@@ -20,6 +18,7 @@ from taut.infer.traces import (
     mutable_values,
     run_guide,
     total_log_prob,
+    with_density,
 )
 from taut.targets.site_log_prob import site_log_prob
 
@@ -130,7 +129,5 @@ def _many_samples(
     def again(fixed: dict[str, Any]) -> dict:
         return run_guide(guide, guide_key, {**params, **fixed}, args, kwargs)
 
-    guide_trace = with_jacobians(guide_trace, seen, again)
-    latents = [n for n, site in seen.items() if is_latent(site)]
-    guide_trace, _ = sum_choices(guide_trace, latents, again)
+    guide_trace = with_density(guide_trace, seen, again)
     return {name: jnp.sum(value) for name, value in each.items()}, guide_trace

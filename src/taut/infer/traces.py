@@ -125,11 +125,25 @@ def draw_pair(
     def again(values: dict) -> dict:
         return run_guide(guide, guide_key, {**params, **values}, args, kwargs)
 
-    guide_trace = with_jacobians(guide_trace, model_trace, again)
-    latents = [n for n, site in model_trace.items() if is_latent(site)]
-    guide_trace, _ = sum_choices(guide_trace, latents, again)
+    guide_trace = with_density(guide_trace, model_trace, again)
     warn_of_extra(model_trace, guide_trace)
     return model_trace, guide_trace, {**mutable, **mutable_values(model_trace)}
+
+
+def with_density(guide_trace: dict, model_trace: dict, again: Callable[[dict], dict]) -> dict:
+    """Return a guide's trace with all of its density: Jacobians put in, choices summed out.
+
+    Args:
+        guide_trace: one run of the guide.
+        model_trace: the model's run on it.
+        again: runs the guide once more with given values of its drawn sites; returns the trace.
+
+    Raises:
+        InputError: the guide computes sites that have no density.
+    """
+    guide_trace = with_jacobians(guide_trace, model_trace, again)
+    latents = [n for n, site in model_trace.items() if is_latent(site)]
+    return sum_choices(guide_trace, latents, again)[0]
 
 
 def mutable_values(trace: dict) -> dict:

@@ -13,11 +13,12 @@ from taut.guides.full_rank import FullRankNormal
 from taut.guides.guide import GaussianGuide
 from taut.guides.mean_field import MeanFieldNormal
 from taut.guides.noise import matched_noise
+from taut.loop.efficiency import efficient
 from taut.loop.monitor import Monitor
 from taut.loop.stages import Outcome
 from taut.loop.verdict import Verdict
 from taut.objectives.full_rank import FullRankFamily, FullRankStep
-from taut.objectives.linear_response import CURVATURE_DRAWS, curvature, curvature_cost
+from taut.objectives.linear_response import CURVATURE_DRAWS, cholesky, curvature, curvature_cost
 from taut.objectives.matched_elbo import Evaluation, evaluate
 
 # Matrices of this dimension take a second to factor; and elements computed for one curvature.
@@ -29,9 +30,6 @@ MOST_STEPS = 4
 
 # A guide must beat another by so many standard errors of the difference.
 CLEARLY = 2.0
-
-# A Gaussian whose draws are worth this share of independent ones is left as it is.
-GOOD_ENOUGH = 0.95
 
 _Pair = tuple[Evaluation, Evaluation]
 
@@ -98,7 +96,7 @@ class DenseFit:
         if found is None:
             return []
         covariances = [found.linear_response(), found.mean_precision()]
-        roots = [_root(covariance) for covariance in covariances if covariance is not None]
+        roots = [cholesky(covariance) for covariance in covariances if covariance is not None]
         return [FullRankNormal(guide.loc, root) for root in roots if root is not None]
 
     def _evaluate(self, guide: GaussianGuide) -> _Pair:
@@ -136,12 +134,6 @@ def log_ratios(pair: _Pair) -> np.ndarray:
     return np.concatenate([evaluation.values for evaluation in pair]) - np.concatenate(log_q)
 
 
-def efficient(log_weights: np.ndarray) -> bool:
-    """Whether draws with these log weights are nearly as good as independent ones."""
-    weights = np.exp(log_weights - log_weights.max())
-    return bool(weights.sum() ** 2 > GOOD_ENOUGH * len(weights) * (weights**2).sum())
-
-
 def better(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether the ELBO of the first log ratios is clearly higher than that of the second."""
     if not np.isfinite(second).all() or not np.isfinite(first).all():
@@ -163,13 +155,6 @@ def _joined(pair: _Pair) -> Evaluation:
         np.concatenate([one.values, other.values]),
         np.concatenate([one.gradients, other.gradients]),
     )
-
-
-def _root(covariance: np.ndarray) -> np.ndarray | None:
-    try:
-        return np.linalg.cholesky(covariance)
-    except np.linalg.LinAlgError:
-        return None
 
 
 _NO_COVARIANCE = Verdict(

@@ -15,6 +15,7 @@ from taut.guides.noise import matched_noise, power_of_two
 from taut.guides.triangular import TriangularFlow
 from taut.loop.allowance import allowed_gradients
 from taut.loop.descent import descend
+from taut.loop.efficiency import efficient
 from taut.loop.monitor import Monitor
 from taut.loop.stages import Outcome, default_tolerance
 from taut.loop.verdict import Verdict
@@ -24,9 +25,6 @@ FEWEST_DRAWS, MOST_DRAWS = 512, 1024
 DRAWS_PER_DIM, ENOUGH_DRAWS = 8, 2048
 MOST_ROUNDS = 5
 EVALUATIONS_PER_ROUND = 40
-
-# A Gaussian whose draws are worth this share of independent ones is left as it is.
-GOOD_ENOUGH = 0.95
 
 # What is left to gain matters less than for a Gaussian: chains go on from a flow.
 LOOSER = 2.0
@@ -83,7 +81,7 @@ class FlowFit:
         draws = max(FEWEST_DRAWS, power_of_two(wanted))
         most_draws = max(MOST_DRAWS, draws)
         evaluation = self._evaluate(gaussian, draws)
-        if not np.isfinite(evaluation.loss) or (not always and _efficient(evaluation)):
+        if not np.isfinite(evaluation.loss) or (not always and efficient(_log_ratios(evaluation))):
             return outcome
         terms, gap, kept, settled = Terms.none(dim), np.inf, None, False
         for number in range(MOST_ROUNDS):
@@ -157,12 +155,6 @@ def _wild(guide: TriangularFlow) -> bool:
 def _log_ratios(evaluation: FlowEvaluation) -> np.ndarray:
     log_q = standard_log_prob(evaluation.noise) - evaluation.guide.log_det_of(evaluation.layers)
     return evaluation.values - log_q
-
-
-def _efficient(evaluation: FlowEvaluation) -> bool:
-    log_weights = _log_ratios(evaluation)
-    weights = np.exp(log_weights - log_weights.max())
-    return bool(weights.sum() ** 2 > GOOD_ENOUGH * len(weights) * (weights**2).sum())
 
 
 def _verdict(before: Verdict, gap: float) -> Verdict:

@@ -50,7 +50,7 @@ class Curvature:
 
     def linear_response(self) -> Float[np.ndarray, "dim dim"] | None:
         """Return the covariance [H^-1]_mm; None if H is not positive definite."""
-        if _root(self.scales) is None:
+        if cholesky(self.scales) is None:
             return None
         follow = np.linalg.solve(self.scales, self.mixed.T)
         return self._covariance(self.means - self.mixed @ follow)
@@ -63,14 +63,15 @@ class Curvature:
         return self._covariance(self.means)
 
     def _covariance(self, precision: np.ndarray) -> np.ndarray | None:
-        root = _root(0.5 * (precision + precision.T))
+        root = cholesky(0.5 * (precision + precision.T))
         if root is None:
             return None
         inverse = np.linalg.inv(root) * self.guide.scale
         return inverse.T @ inverse
 
 
-def _root(matrix: np.ndarray) -> np.ndarray | None:
+def cholesky(matrix: Float[np.ndarray, "dim dim"]) -> Float[np.ndarray, "dim dim"] | None:
+    """Return the lower Cholesky factor; None if the matrix is not positive definite."""
     try:
         return np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:

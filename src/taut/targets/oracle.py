@@ -16,7 +16,7 @@ import numpy as np
 from taut._core.background import Compiled
 from taut._core.errors import InputError
 from taut._core.precision import native_dtype, precision_of
-from taut._core.xla_options import known_options
+from taut._core.xla_options import cpu_options
 from taut.targets.cost import count_operations
 from taut.targets.program import Program
 from taut.targets.target import Target
@@ -91,10 +91,8 @@ def compiler_options(narrow: bool) -> dict[str, Any] | None:
     Args:
         narrow: use vectors of 128 bits.
     """
-    if jax.default_backend() != "cpu":
-        return None
     width = {"xla_cpu_prefer_vector_width": 128} if narrow else {}
-    return known_options({**_CPU_OPTIONS, **width})
+    return cpu_options({**_CPU_OPTIONS, **width})
 
 
 class Oracle:

@@ -12,7 +12,7 @@ Given the draw, the score of the choices is averaged over instead of taken at th
 
 import math
 from collections.abc import Callable, Collection
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,11 +68,11 @@ def summed(site: dict) -> bool:
     return isinstance(site.get("fn"), Counted) and site["fn"].score is not None
 
 
-class _Group:
+class _Group(NamedTuple):
     """Choices that hang together, and the sites drawn given them."""
 
-    def __init__(self, choices: tuple[str, ...], sites: tuple[str, ...]):
-        self.choices, self.sites = choices, sites
+    choices: tuple[str, ...]
+    sites: tuple[str, ...]
 
 
 def sum_choices(
