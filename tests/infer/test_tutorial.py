@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from taut._core.xla_options import ONCE
 from taut.infer import SVI, Trace_ELBO, autoguide, optim, svi_program
 
 PAGES = Path(__file__).parents[2] / "examples" / "tutorial"
@@ -46,7 +47,7 @@ def quiet(monkeypatch):
     original = SVI.run
     monkeypatch.setattr(SVI, "run", lambda *a, **k: original(*a, progress_bar=False, **k))
     # Few steps are made, and compiling them well would be most of the time.
-    monkeypatch.setattr(svi_program, "_STEP_OPTIONS", svi_program._ONCE_OPTIONS)
+    monkeypatch.setattr(svi_program, "OFTEN", ONCE)
 
 
 @pytest.mark.usefixtures("quiet")

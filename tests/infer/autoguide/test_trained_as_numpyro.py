@@ -9,12 +9,10 @@ import pytest
 from autoguide_models import PAIR, hierarchy
 
 import taut.infer
+from taut._core.xla_options import ONCE
 from taut.infer import optim
 
 pytestmark = pytest.mark.slow
-
-# Compiling is most of the time.
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 GUIDES = {
     "AutoDAIS": {"K": 3},
@@ -36,11 +34,12 @@ def _batch_error(values):
 
 @pytest.mark.parametrize("kind", GUIDES)
 def test_trained_losses_are_those_of_numpyro(kind, monkeypatch, same_to_rounding, within_error):
-    monkeypatch.setattr(taut.infer.svi_program, "_STEP_OPTIONS", QUICK)
+    # Compiling is most of the time.
+    monkeypatch.setattr(taut.infer.svi_program, "OFTEN", ONCE)
     key = jax.random.key(3)
     reference = _svi(numpyro.infer, kind)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit, compiler_options=ONCE)
     def run(key):
         state = reference.init(key, y=PAIR)
         result = reference.run(key, STEPS, y=PAIR, init_state=state, progress_bar=False)
