@@ -5,6 +5,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from example_guides import example
 from numpyro.distributions import constraints
 from seeds import SEEDS
@@ -39,6 +40,15 @@ def test_the_two_ridges_have_their_picture(tmp_path):
     script = example("two_ridges")
     script.picture(script.fit(), tmp_path / "ridges.png")
     assert (tmp_path / "ridges.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_draws_of_a_formula_are_spread_as_it_says(seed):
+    draws = example("factor_in_a_box").fit().sample(4000, seed)
+    for name, scale in (("x", 1.0), ("y", 2.0)):
+        # Nodes of a quadrature would be 160 values at most.
+        assert len(np.unique(draws[name])) > 0.9 * 4000
+        assert scipy.stats.kstest(draws[name], scipy.stats.norm(0, scale).cdf).pvalue > 1e-4
 
 
 def line(x, a):

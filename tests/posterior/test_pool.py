@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from seeds import SEEDS
 
+from taut._core.resampling import resample
 from taut.posterior.draws import Draws
-from taut.posterior.pool import Pool, resample
+from taut.posterior.pool import Pool
 
 CHAINS, KEPT = 64, 8
 DRAWS = CHAINS * KEPT

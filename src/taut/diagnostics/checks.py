@@ -8,6 +8,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float
 
+from taut._core.resampling import resample
 from taut.diagnostics.psis import Weights, importance_weights
 from taut.diagnostics.response import response_ratios
 from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, Chains, ShortHmc
@@ -19,7 +20,6 @@ from taut.loop.allowance import ALLOWED_WORK, allowed_gradients
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.stages import Outcome
 from taut.posterior.draws import Draws
-from taut.posterior.pool import resample
 
 WEIGHED_DRAWS = 4096
 

@@ -15,28 +15,19 @@ from jax.flatten_util import ravel_pytree
 from taut._core.errors import InputError, first_few
 from taut._core.precision import precision_of
 from taut.guides.pieces.point import point_of
-from taut.guides.pieces.unnormalised import (
-    Solution,
-    draw_in_box,
-    fit_in_box,
-    fit_on_points,
-)
+from taut.guides.pieces.unnormalised import Solution, fit_in_box, fit_on_points
 from taut.guides.program import ProgramGuide
 from taut.infer.guide_call import GuideCall
 from taut.infer.traces import is_latent
 from taut.loop.monitor import Monitor
 from taut.loop.stages import Outcome
 from taut.loop.verdict import Verdict
-from taut.posterior.pool import resample
 from taut.targets.target import Target
 
 BOX_DIMENSIONS = 2
 
 SUMMARY_DRAWS = 4096
 """Draws behind the mean and the spread of a fitted guide."""
-
-SPARE = 4
-"""Points drawn for each one that is kept."""
 
 
 class FormulaSearch:
@@ -149,17 +140,12 @@ class FormulaSearch:
 
         def sampler(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
             rng = np.random.default_rng(seed)
-            if box is None:
-                z = found.points[rng.choice(len(found.weights), count, p=found.weights)]
-                return z, density(z)
-            # The nodes are a lattice; spread over their cells the draws are close to q, and
-            # resampled by what is left of it they are draws of q.
-            x, log_r = draw_in_box(found, box, SPARE * count, rng)
             with _double():
-                log_q = np.asarray(formula(x)) - log_z
-                rows = resample(log_q - log_r, count, rng)
-                z, jacobian = (np.asarray(v) for v in latent(x[rows]))
-            return z, log_q[rows] + jacobian
+                if box is None:
+                    return found.draw(latent_formula, count, rng)
+                x, log_q = found.draw(formula, count, rng)
+                z, jacobian = (np.asarray(v) for v in latent(x))
+            return z, log_q + jacobian
 
         z, _ = sampler(self._seed, SUMMARY_DRAWS)
         return ProgramGuide(params, z.mean(axis=0), z.std(axis=0), sampler, density)

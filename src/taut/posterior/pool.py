@@ -58,12 +58,3 @@ class Pool:
         with np.errstate(divide="ignore", invalid="ignore"):
             effective = np.where(spread > 0, variance / spread, float(len(self)))
         return np.asarray(np.minimum(effective, float(len(self))))
-
-
-def resample(
-    log_weights: Float[np.ndarray, " draws"], n: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Return `n` rows drawn in proportion to normalised weights, by systematic resampling."""
-    edges = np.cumsum(np.exp(log_weights))
-    positions = (rng.random() + np.arange(n)) / n * edges[-1]
-    return np.minimum(np.searchsorted(edges, positions), len(edges) - 1)

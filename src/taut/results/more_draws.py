@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from taut._core.resampling import resample
 from taut._core.threads import single_blas_thread
 from taut.diagnostics.psis import smooth
 from taut.diagnostics.short_hmc import continue_chains
-from taut.posterior.pool import resample
 from taut.results.record import Record
 from taut.targets.oracle import Oracle
 

@@ -149,17 +149,22 @@ class EnergyFit:
         """Return the normalised log density at values (draws,) of every site."""
         with jax.enable_x64(True):
             arrays = {n: jnp.asarray(values[n], float) for n in self.energy.sites}
-            found = jax.vmap(lambda v: self.energy.log_q(**v, **self.params))(arrays)
-            return np.asarray(found) - self.log_normaliser
+            return np.asarray(self._formula(arrays)) - self.log_normaliser
 
     def sample(self, draws: int = 4000, seed: int = 0) -> dict[str, np.ndarray]:
-        """Return draws (draws,) of every site: the points, resampled by their weights.
+        """Return draws (draws,) of every site."""
+        names = list(self.energy.sites)
+        with jax.enable_x64(True):
+            points, _ = self.solution.draw(
+                lambda z: self._formula(dict(zip(names, z.T, strict=True))),
+                draws,
+                np.random.default_rng(seed),
+            )
+        return dict(zip(names, points.T, strict=True))
 
-        On a quadrature the draws are nodes, which lie closer than anything a plot shows.
-        """
-        weights = self.solution.weights
-        chosen = np.random.default_rng(seed).choice(len(weights), draws, p=weights)
-        return dict(zip(self.energy.sites, self.solution.points[chosen].T, strict=True))
+    def _formula(self, values: Mapping[str, Any]) -> Any:
+        """The formula at values (n,) of every site."""
+        return jax.vmap(lambda v: self.energy.log_q(**v, **self.params))(dict(values))
 
 
 def _bounds(support: Any) -> tuple[float, float] | None:

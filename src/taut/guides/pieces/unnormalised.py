@@ -8,6 +8,7 @@ which compares slopes and so needs no Z.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ import scipy.special
 import scipy.stats
 
 from taut._core.errors import InputError
+from taut._core.resampling import resample
 
 # Nodes along each axis of a box; the second to see that the first were enough.
 NODES = (80, 160)
@@ -27,6 +29,9 @@ NODES = (80, 160)
 SAME = 1e-3
 
 POINTS = 2**14
+
+# Points drawn for each one that is kept, so that few are kept twice.
+SPARE = 4
 
 # Below this share of effective points the normaliser is not to be relied on.
 FEWEST = 0.05
@@ -53,7 +58,19 @@ class Points:
 
 @dataclasses.dataclass(frozen=True)
 class Solution:
-    """What was fitted: parameters, log Z, ELBO, share of effective points, weighted points."""
+    """What was fitted.
+
+    Attributes:
+        phi: the parameters.
+        log_normaliser: log Z.
+        elbo: the evidence lower bound.
+        effective: the share of effective points.
+        points: where the sums were taken (n, dim).
+        weights: of the points, which sum to one (n,).
+        method: "quadrature" or "importance sampling".
+        proposal: draws close to the formula, `(count, rng)` to points (count, dim) and the log of
+            their density (count,).
+    """
 
     phi: np.ndarray
     log_normaliser: float
@@ -62,6 +79,25 @@ class Solution:
     points: np.ndarray
     weights: np.ndarray
     method: str
+    proposal: Callable[[int, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+    def draw(
+        self, formula: Callable, count: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw from the fitted formula, by importance resampling.
+
+        Args:
+            formula: the fitted formula at points (n, dim), not normalised.
+            count: how many draws.
+            rng: where they come from.
+
+        Returns:
+            Points (count, dim), and their normalised log density (count,).
+        """
+        z, log_r = self.proposal(SPARE * count, rng)
+        log_q = np.asarray(formula(z)) - self.log_normaliser
+        rows = resample(log_q - log_r, count, rng)
+        return z[rows], log_q[rows]
 
 
 def fit_in_box(f: Callable, log_p: Callable, phi: np.ndarray, box: np.ndarray) -> Solution:
@@ -73,7 +109,7 @@ def fit_in_box(f: Callable, log_p: Callable, phi: np.ndarray, box: np.ndarray) -
     solver = _Solver(f, log_p)
     points = [_box_points(box, n) for n in NODES]
     phi = solver.minimise(solver.kl, solver.start(phi, points[0]), points[0])
-    first, second = (solver.solution(phi, p, "quadrature") for p in points)
+    first, second = (solver.solution(phi, p, "quadrature", _Cells(box)) for p in points)
     if not abs(first.log_normaliser - second.log_normaliser) < SAME:
         raise InputError(
             "the normaliser of this formula differs between "
@@ -99,13 +135,14 @@ def fit_on_points(f: Callable, log_p: Callable, phi: np.ndarray, dim: int, seed:
     for _ in range(ROUNDS):
         old = phi
         phi = solver.minimise(solver.kl, phi, points)
-        found = solver.solution(phi, points, "importance sampling")
-        proposal = proposal.moved(points, 0.5 * (found.weights + solver.target_weights(points)))
+        weights = solver.weights(phi, points)[1]
+        proposal = proposal.moved(points, 0.5 * (weights + solver.target_weights(points)))
         points = proposal.points(seed)
         if np.all(np.abs(phi - old) <= SETTLED * (1.0 + np.abs(old))):
             break
     # On some points KL has shallow minima of its own; a second start by score matching avoids them.
-    found = solver.solution(solver.start(phi, points), points, "importance sampling")
+    phi = solver.start(phi, points)
+    found = solver.solution(phi, points, "importance sampling", proposal)
     if not found.effective >= FEWEST:
         raise InputError(
             f"only {100 * found.effective:.2g}% of the points carry the weight of the formula, so "
@@ -113,26 +150,6 @@ def fit_on_points(f: Callable, log_p: Callable, phi: np.ndarray, dim: int, seed:
             "taut.guides.mixture"
         )
     return found
-
-
-def draw_in_box(
-    solution: Solution, box: np.ndarray, count: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw from the nodes of a quadrature, each spread over the cell that it stands for.
-
-    Returns:
-        Points (count, dim), and the log of the density they were drawn from (count,).
-    """
-    dim, nodes = len(box), NODES[1]
-    chosen = rng.choice(len(solution.weights), count, p=solution.weights)
-    places = np.stack(np.unravel_index(chosen, (nodes,) * dim), -1)
-    # The weights of Gauss and Legendre are the widths of cells with one node in each.
-    widths = np.polynomial.legendre.leggauss(nodes)[1]
-    low = np.concatenate([[0.0], np.cumsum(widths)])[:-1]
-    half = 0.5 * (box[:, 1] - box[:, 0])
-    z = box[:, 0] + half * (low[places] + widths[places] * rng.random((count, dim)))
-    log_volume = np.log(half * widths[places]).sum(axis=1)
-    return z, np.log(solution.weights[chosen]) - log_volume
 
 
 class _Solver:
@@ -183,15 +200,23 @@ class _Solver:
             raise InputError(NOT_FINITE)
         return scipy.special.softmax(log_p + points.log_volume)
 
-    def solution(self, phi: np.ndarray, points: Points, method: str) -> Solution:
-        """What the parameters amount to on these points."""
+    def weights(self, phi: np.ndarray, points: Points) -> tuple[float, np.ndarray]:
+        """Log Z, and weights of the points under the formula, which sum to one."""
         log_weight = np.asarray(self._f(points.z, jnp.asarray(phi))) + points.log_volume
         log_z = float(np.logaddexp.reduce(log_weight))
         weights = np.exp(log_weight - log_z)
+        return log_z, weights / weights.sum()
+
+    def solution(
+        self, phi: np.ndarray, points: Points, method: str, proposal: "_Cells | _Proposal"
+    ) -> Solution:
+        """What the parameters amount to on these points."""
+        log_z, weights = self.weights(phi, points)
         elbo = -float(self.kl(jnp.asarray(phi), *self._data(points)))
         # A quadrature's nodes stand for different volumes; only draws can be few.
         effective = 1.0 / float(np.sum(weights**2) * len(weights))
-        return Solution(phi, log_z, elbo, effective, points.z, weights / weights.sum(), method)
+        draw = functools.partial(proposal.draw, weights)
+        return Solution(phi, log_z, elbo, effective, points.z, weights, method, draw)
 
     def _data(self, points: Points) -> tuple:
         return points.z, points.log_volume, self._p(points.z), self._slope(points.z)
@@ -210,6 +235,28 @@ def _student_t(z: np.ndarray, mean: np.ndarray, shape: Any, freedom: Any) -> np.
 
 
 @dataclasses.dataclass(frozen=True)
+class _Cells:
+    """The nodes of a quadrature in a box (dim, 2), each spread over the cell that it stands for."""
+
+    box: np.ndarray
+
+    def draw(
+        self, weights: np.ndarray, count: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw points (count, dim), and give the log of their density (count,)."""
+        dim = len(self.box)
+        nodes = round(len(weights) ** (1.0 / dim))
+        chosen = rng.choice(len(weights), count, p=weights)
+        places = np.stack(np.unravel_index(chosen, (nodes,) * dim), -1)
+        # The weights of Gauss and Legendre are the widths of cells with one node in each.
+        widths = np.polynomial.legendre.leggauss(nodes)[1]
+        low = np.concatenate([[0.0], np.cumsum(widths)])[:-1]
+        half = 0.5 * (self.box[:, 1] - self.box[:, 0])
+        z = self.box[:, 0] + half * (low[places] + widths[places] * rng.random((count, dim)))
+        return z, np.log(weights[chosen]) - np.log(half * widths[places]).sum(axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
 class _Proposal:
     """Half a StudentT with 3 degrees of freedom and 1.5 times the scale, half a Cauchy."""
 
@@ -217,8 +264,19 @@ class _Proposal:
     covariance: np.ndarray
 
     def points(self, seed: int) -> Points:
+        """Points spread evenly by a Sobol sequence."""
+        sobol = scipy.stats.qmc.Sobol(len(self.mean) + 2, seed=seed)  # pyright: ignore[reportCallIssue]
+        z, log_r = self._placed(sobol.random(POINTS))
+        return Points(z, -log_r - np.log(POINTS))
+
+    def draw(
+        self, weights: np.ndarray, count: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Draw points (count, dim), and give the log of their density (count,)."""
+        return self._placed(rng.random((count, len(self.mean) + 2)))
+
+    def _placed(self, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         dim = len(self.mean)
-        uniform = scipy.stats.qmc.Sobol(dim + 2, seed=seed).random(POINTS)  # pyright: ignore[reportCallIssue]
         noise = scipy.stats.norm.ppf(np.clip(uniform[:, :dim], 1e-12, 1 - 1e-12))
         heavy = uniform[:, dim] < 0.5
         freedom = np.where(heavy, 1.0, 3.0)
@@ -229,8 +287,7 @@ class _Proposal:
         densities = [
             _student_t(z, self.mean, s**2 * self.covariance, nu) for nu, s in ((1, 1.0), (3, 1.5))
         ]
-        log_r = np.logaddexp(*densities) - np.log(2.0)
-        return Points(z, -log_r - np.log(POINTS))
+        return z, np.logaddexp(*densities) - np.log(2.0)
 
     def moved(self, points: Points, weights: np.ndarray) -> "_Proposal":
         """The proposal around weighted points; quantiles, as heavy tails have no moments."""
