@@ -8,7 +8,9 @@ import numpyro.distributions as dist
 import pytest
 
 from taut._core.ahead import Ahead
+from taut._core.xla_options import OFTEN, cpu_options
 from taut.infer import SVI, Trace_ELBO, autoguide, optim
+from taut.infer.svi_program import LARGE_STEP, loop_options
 
 CALLS = {"model": 0}
 
@@ -129,6 +131,19 @@ def test_a_full_rank_guide_compiles_a_program_for_start_steps_and_params(compila
     assert compiled == [3]
 
 
+def test_only_large_steps_are_compiled_for_large_arrays():
+    def blocks(size):
+        def block(x):
+            return jax.lax.while_loop(lambda x: x[0] < 9, lambda x: x + jnp.ones(size), x)
+
+        return jax.make_jaxpr(lambda x: jax.lax.while_loop(lambda x: x[0] < 9, block, x))(
+            np.zeros(size, np.float32)
+        ).jaxpr
+
+    assert loop_options(blocks(10)) == cpu_options(OFTEN)
+    assert loop_options(blocks(LARGE_STEP)) == cpu_options({})
+
+
 def test_what_is_prepared_from_shapes_is_not_compiled_in_the_call(compilations):
     traced = []
 
@@ -136,7 +151,7 @@ def test_what_is_prepared_from_shapes_is_not_compiled_in_the_call(compilations):
         traced.append(1)
         return 2.0 * x
 
-    ahead = Ahead(double, None)
+    ahead = Ahead(double, lambda _: None)
     shape = ahead.prepare(jax.ShapeDtypeStruct((3,), np.float32))
     assert shape.shape == (3,)
     ahead(np.ones(3, np.float32))

@@ -47,7 +47,7 @@ def quiet(monkeypatch):
     original = SVI.run
     monkeypatch.setattr(SVI, "run", lambda *a, **k: original(*a, progress_bar=False, **k))
     # Few steps are made, and compiling them well would be most of the time.
-    monkeypatch.setattr(svi_program, "OFTEN", ONCE)
+    monkeypatch.setattr(svi_program, "loop_options", lambda _: ONCE)
 
 
 @pytest.mark.usefixtures("quiet")

@@ -18,11 +18,11 @@ class Ahead:
 
     Args:
         function: what to compile.
-        options: XLA options.
+        options: XLA options, by the jaxpr of the function.
     """
 
-    def __init__(self, function: Callable, options: dict[str, Any] | None):
-        self._jitted = jax.jit(function, compiler_options=options)
+    def __init__(self, function: Callable, options: Callable[[Any], dict[str, Any] | None]):
+        self._jitted = jax.jit(function)
         self._options = options
         self._made: dict[Hashable, tuple[Compiled, Any]] = {}
 
@@ -44,7 +44,8 @@ class Ahead:
     def _prepared(self, form: Hashable, arguments: tuple) -> tuple[Compiled, Any]:
         if form not in self._made:
             traced = self._jitted.trace(*arguments)
-            compiled = Compiled(traced.lower(), self._options, native_dtype())
+            options = self._options(traced.jaxpr.jaxpr)
+            compiled = Compiled(traced.lower(), options, native_dtype())
             self._made[form] = compiled, traced.out_info
         return self._made[form]
 

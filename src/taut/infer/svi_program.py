@@ -13,7 +13,7 @@ from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 
 from taut._core.ahead import Ahead
 from taut._core.fingerprint import Watch
-from taut._core.xla_options import OFTEN, ONCE, cpu_options
+from taut._core.xla_options import OFTEN, OFTEN_ON_LARGE, ONCE, cpu_options
 from taut.checking.running import Call
 from taut.diagnostics.finding import Finding
 from taut.infer.autoguide.guide import AutoGuide
@@ -22,7 +22,11 @@ from taut.infer.params import ParamSite, all_given
 from taut.infer.svi_problem import Problem, SVIState
 from taut.infer.svi_steps import Made, Steps, loop, make_steps
 from taut.targets.arguments import Arguments
+from taut.targets.cost import UNKNOWN_LOOP, count_operations
 from taut.targets.oracle import compiler_options
+
+LARGE_STEP = 200_000
+"""Numbers computed in one step, from which on it is worth compiling for large arrays."""
 
 
 class SVIProgram:
@@ -161,8 +165,10 @@ class SVIProgram:
 
     def _ahead(self, function: Callable, *static: bool) -> Ahead:
         def make() -> Ahead:
-            options = cpu_options(OFTEN if function == self._loop else ONCE)
-            return Ahead(self._watched(function, *static), options)
+            return Ahead(
+                self._watched(function, *static),
+                loop_options if function == self._loop else lambda _: cpu_options(ONCE),
+            )
 
         return self._once(make, function, *static)
 
@@ -179,3 +185,10 @@ class SVIProgram:
                 return function(*static, *args)
 
         return traced
+
+
+def loop_options(jaxpr: Any) -> dict[str, Any] | None:
+    """Return the XLA options for blocks of steps, by how much one step computes."""
+    # Blocks of steps are a loop in a loop.
+    step = count_operations(jaxpr) / UNKNOWN_LOOP**2
+    return cpu_options(OFTEN if step < LARGE_STEP else OFTEN_ON_LARGE)

@@ -35,7 +35,7 @@ def _batch_error(values):
 @pytest.mark.parametrize("kind", GUIDES)
 def test_trained_losses_are_those_of_numpyro(kind, monkeypatch, same_to_rounding, within_error):
     # Compiling is most of the time.
-    monkeypatch.setattr(taut.infer.svi_program, "OFTEN", ONCE)
+    monkeypatch.setattr(taut.infer.svi_program, "loop_options", lambda _: ONCE)
     key = jax.random.key(3)
     reference = _svi(numpyro.infer, kind)
 
