@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from taut.checking.problem import Problem
     from taut.checking.report import GuideReport
     from taut.diagnostics.finding import Finding
-    from taut.fitting import fit, load
+    from taut.fitting.calls import fit, load
     from taut.loop.verdict import Verdict
     from taut.mcmc.nuts import nuts
     from taut.mcmc.nuts_run import NutsRun
@@ -43,9 +43,9 @@ _HOMES = {
     "Verdict": "taut.loop.verdict",
     "check": "taut.checking.check",
     "compare": "taut.report.comparison",
-    "fit": "taut.fitting",
+    "fit": "taut.fitting.calls",
     "from_log_density": "taut.targets.target",
-    "load": "taut.fitting",
+    "load": "taut.fitting.calls",
     "nuts": "taut.mcmc.nuts",
     "prior": "taut.predictive.prior",
     "target": "taut.targets.target",

@@ -99,3 +99,12 @@ def test_the_k_hat_of_a_scalar_is_the_heavier_of_two_tails(seed, within_error):
 def test_a_constant_has_the_shape_of_the_weights():
     log_weights = smooth(np.random.default_rng(0).normal(size=1000))[0]
     assert scalar_k_hat(np.ones(1000), log_weights) == smooth(log_weights)[1]
+
+
+def test_what_lies_beyond_is_the_share_of_the_mass_in_heavy_draws():
+    # One draw of 50 times the others, and one of 5, whose weight is common.
+    weights = np.ones(1000)
+    weights[0], weights[1] = 50.0, 5.0
+    found = importance_weights(np.log(weights) - 3.0)
+    assert found.beyond == pytest.approx(50.0 / weights.sum())
+    assert importance_weights(np.zeros(100)).beyond == 0.0

@@ -15,9 +15,10 @@ NAMES = ("a", "b")
 DRAWS = 4096
 
 
-def _weights(k_hat=0.2, efficiency=0.8):
+def _weights(k_hat=0.2, efficiency=0.8, beyond=0.5):
     log_weights = np.full(DRAWS, -np.log(DRAWS))
-    return Weights(log_weights, k_hat, 0.7, efficiency * DRAWS, (-1.0, 0.1), (-0.9, 0.1))
+    estimates = (-1.0, 0.1), (-0.9, 0.1)
+    return Weights(log_weights, k_hat, 0.7, efficiency * DRAWS, beyond, *estimates)
 
 
 def _ratios(log_evidence, largest=0.0):
@@ -118,6 +119,24 @@ RULES = {
         "k-hat",
         "good",
         "trusted",
+    ),
+    "k-hat of next to nothing": (
+        {"weights": _weights(3.5, 0.5, beyond=0.009)},
+        "k-hat",
+        "good",
+        "trusted",
+    ),
+    "k-hat of what can be seen": (
+        {"weights": _weights(3.5, 0.5, beyond=0.011)},
+        "k-hat",
+        "doubt",
+        "usable",
+    ),
+    "k-hat of next to nothing, where nothing else looked": (
+        {"weights": _weights(3.5, 0.5, beyond=0.009), **NO_CHAINS},
+        "k-hat",
+        "bad",
+        "not trusted",
     ),
     "k-hat of nearly constant weights": (
         {"weights": _weights(0.9, 0.91)},

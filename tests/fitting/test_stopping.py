@@ -9,7 +9,7 @@ import numpyro.distributions as dist
 import pytest
 
 import taut
-from taut.fitting import CHECKS_STOPPED
+from taut.fitting.run import CHECKS_STOPPED
 from taut.loop import monitor
 from taut.loop.monitor import Monitor
 

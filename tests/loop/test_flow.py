@@ -6,7 +6,7 @@ from batches import covariance, gaussian, log_gamma
 from seeds import SEEDS
 
 from taut.guides.full_rank import FullRankNormal
-from taut.loop.flow import FlowFit, climb
+from taut.loop.flow import FEWEST_DRAWS, FlowFit, _better, climb
 from taut.loop.gaussian import GaussianSearch
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.progress import Progress
@@ -79,6 +79,28 @@ def test_a_gaussian_stays_a_gaussian(seed):
     # Even if it is asked for, a flow that gains nothing is not returned.
     always = FlowFit(monitor, rng, DOUBLE, 0.02, np.inf).run(before, always=True)
     assert always.guide.name == "full-rank" or _elbo(batch, always.guide, seed)[0] > -0.02
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_gaussian_known_to_misfit_is_tried_again(seed):
+    batch = log_gamma(12.0)
+    before, after, monitor = _fit("auto", batch, 2, seed)
+    assert after is before
+    spent = monitor.gradients
+    rng = np.random.default_rng(seed)
+    bent = climb("auto", before, monitor, rng, DOUBLE, 1.0, misfits=True)
+    assert monitor.gradients > spent + FEWEST_DRAWS
+    lower, _ = _elbo(batch, before.guide, seed)
+    elbo, error = _elbo(batch, bent.guide, seed)
+    assert bent is before or elbo > lower - 2.0 * error
+
+
+def test_a_draw_that_gains_very_much_does_not_hide_what_all_gain():
+    rng = np.random.default_rng(0)
+    gains = rng.normal(0.02, 0.1, 1024)
+    gains[0] = 200.0
+    assert _better(gains, np.zeros(1024))
+    assert not _better(-gains, np.zeros(1024))
 
 
 def test_other_guides_are_left_alone():

@@ -12,7 +12,7 @@ from taut._core.resampling import resample
 from taut.diagnostics.psis import Weights, importance_weights
 from taut.diagnostics.response import response_ratios
 from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, Chains, ShortHmc
-from taut.diagnostics.trust import draws_from, far_off, weights_worth
+from taut.diagnostics.trust import HARMLESS_MASS, doubtful, draws_from, far_off, weights_worth
 from taut.diagnostics.walk import FULL, THIN, Schedule, groups_of, shares_of
 from taut.guides.guide import Guide
 from taut.guides.mixture_normal import MixtureNormal
@@ -76,6 +76,7 @@ def run_checks(
     rng: np.random.Generator,
     reason: str = "The trust checks were switched off.",
     resolution: float = 0.0,
+    drawn: Draws | None = None,
 ) -> Checks:
     """Weigh the guide's draws, run short chains from it, and choose the draws to return.
 
@@ -87,14 +88,14 @@ def run_checks(
         rng: source of noise.
         reason: what to say if the checks are not wanted.
         resolution: relative rounding error of a log density.
+        drawn: the guide's draws, if `draw_to_weigh` has made them before.
     """
     guide, spent = outcome.guide, monitor.gradients
-    z, log_q = _draw(guide, rng)
+    weighed = drawn or draw_to_weigh(guide, monitor, rng)
+    z, log_p, log_q = weighed.z, weighed.log_p, weighed.log_q
     sound = np.isfinite(z).all(axis=1) & np.isfinite(log_q)
     if not sound.all():
         return _unsound(z, sound, monitor)
-    log_p, _ = monitor(z)
-    weighed = Draws(z, log_p, log_q)
     if not np.isfinite(log_p).any():
         return Checks(None, None, None, reason, z, log_p, "guide", len(z), complete=False)
     weights = importance_weights(weighed.log_ratios)
@@ -109,6 +110,24 @@ def run_checks(
     most = monitor.gradients - spent
     response = response_ratios(monitor, guide, rounding, most, rng.spawn(1)[0])
     return _choose(weighed, weights, chains, "", response, rng)
+
+
+def draw_to_weigh(guide: Guide, monitor: Monitor, rng: np.random.Generator) -> Draws:
+    """Draw from a guide, and evaluate the target at those draws that have a density."""
+    z, log_q = _draw(guide, rng)
+    sound = np.isfinite(z).all(axis=1) & np.isfinite(log_q)
+    log_p = np.full(len(z), -np.inf)
+    if sound.all():
+        log_p, _ = monitor(z)
+    return Draws(z, log_p, log_q)
+
+
+def misfits(drawn: Draws) -> bool:
+    """Whether the weights of a guide's draws are bad, and more than far out."""
+    if not np.isfinite(drawn.log_p).any():
+        return False
+    weights = importance_weights(drawn.log_ratios)
+    return doubtful(weights) and weights.beyond >= HARMLESS_MASS
 
 
 def _unsound(z: np.ndarray, sound: np.ndarray, monitor: Monitor) -> Checks:

@@ -14,6 +14,9 @@ REFERENCE = (
     "Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling, JMLR 25"
 )
 
+# A draw of so many times the mean weight lies where the guide is that much too small.
+BEYOND = 10.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
@@ -24,6 +27,8 @@ class Weights:
         k_hat: shape of the Pareto tail; minus infinity where the weights are constant.
         k_threshold: above this the weights cannot be relied on, min(1 - 1 / log10(draws), 0.7).
         effective: effective number of draws.
+        beyond: share of the mass that lies in draws weighing more than ten times the mean, where
+            the guide is that much too small.
         elbo: mean log weight and its standard error.
         log_evidence: log of the mean weight and its jackknife standard error.
     """
@@ -32,6 +37,7 @@ class Weights:
     k_hat: float
     k_threshold: float
     effective: float
+    beyond: float
     elbo: tuple[float, float]
     log_evidence: tuple[float, float]
 
@@ -56,11 +62,14 @@ def importance_weights(log_ratios: Float[np.ndarray, " draws"]) -> Weights:
     finite = log_ratios[np.isfinite(log_ratios)]
     smoothed, k_hat = smooth(log_ratios)
     weights = np.exp(smoothed)
+    raw = np.exp(log_ratios - log_ratios.max())
+    beyond = float(raw[raw > BEYOND * raw.mean()].sum() / raw.sum())
     elbo = float(log_ratios.mean())
     elbo_error = float(finite.std(ddof=1) / np.sqrt(draws)) if len(finite) > 1 else np.inf
     threshold = min(1.0 - 1.0 / np.log10(draws), 0.7)
     effective = float(1.0 / (weights**2).sum())
-    return Weights(smoothed, k_hat, threshold, effective, (elbo, elbo_error), log_mean(log_ratios))
+    means = (elbo, elbo_error), log_mean(log_ratios)
+    return Weights(smoothed, k_hat, threshold, effective, beyond, *means)
 
 
 def smooth(log_ratios: Float[np.ndarray, " draws"]) -> tuple[Float[np.ndarray, " draws"], float]:

@@ -33,6 +33,9 @@ ENOUGH_EFFICIENCY = 0.10
 NOT_NEEDED_EFFICIENCY = 0.90
 FEW_DRAWS = 100.0
 
+# Of the mass, what a guide may be much too small for: five sds away it changes an sd by a tenth.
+HARMLESS_MASS = 0.01
+
 # Nats of evidence, beyond three standard errors, that another guide may find more.
 MISSING_EVIDENCE = 0.5
 
@@ -141,6 +144,12 @@ def far_off(chains: Chains) -> bool:
     return bool(np.abs(chains.mean_drift).max() > LARGE_DRIFT or ratio.max() > LARGE_RATIO)
 
 
+def doubtful(weights: Weights, margin: float = 0.0) -> bool:
+    """Whether weights are bad by k-hat, by more than a margin, and by how many of them count."""
+    heavy = weights.k_hat > weights.k_threshold + margin
+    return heavy and weights.efficiency < NOT_NEEDED_EFFICIENCY
+
+
 def draws_from(weights: Weights, chains: Chains | None) -> str:
     """Return where corrected draws come from: "chains", "weights" or "guide".
 
@@ -158,8 +167,7 @@ def draws_from(weights: Weights, chains: Chains | None) -> str:
 
 def weights_worth(weights: Weights) -> float:
     """Return how many draws the weighted ones are worth; zero if they cannot be relied on."""
-    tail_is_fine = weights.k_hat <= weights.k_threshold
-    if not tail_is_fine and weights.efficiency < NOT_NEEDED_EFFICIENCY:
+    if doubtful(weights):
         return 0.0
     return weights.effective if weights.effective >= FEW_DRAWS else 0.0
 
@@ -183,10 +191,14 @@ def _optimiser(verdict: Verdict) -> Finding:
 def _weights(weights: Weights, chains: Chains | None) -> Finding:
     share = f"{100 * weights.efficiency:.0f} % of the guide's draws are effective"
     error = weights.k_hat_error
-    # Within its own error of the threshold k-hat says nothing, where chains looked for themselves.
-    margin = error if chains is not None and chains.settled else 0.0
-    if weights.efficiency >= NOT_NEEDED_EFFICIENCY or weights.k_hat <= weights.k_threshold + margin:
+    # Within its own error of the threshold k-hat says nothing, where chains looked for themselves;
+    # nor where all that the guide falls short of is next to nothing.
+    looked = chains is not None and chains.settled
+    if not doubtful(weights, error if looked else 0.0):
         level, text = "good", f"Importance weights are well behaved: {share}."
+    elif looked and weights.beyond < HARMLESS_MASS:
+        mass = f"{100 * weights.beyond:.1g} % of the mass"
+        level, text = "good", f"The guide is too small only far out, with {mass}: {share}."
     else:
         level = "doubt"
         text = f"The guide is a poor approximation in the tails: k-hat too high, {share}."
@@ -196,7 +208,7 @@ def _weights(weights: Weights, chains: Chains | None) -> Finding:
         level = "doubt"
         text = f"Few of the guide's draws count: {share}."
     advice = ""
-    if level == "doubt" and (chains is None or not chains.settled):
+    if level == "doubt" and not looked:
         # Nothing else has mended the draws.
         usable = weights_worth(weights) > 0
         level = "doubt" if usable else "bad"

@@ -32,6 +32,9 @@ LOOSER = 2.0
 # A flow must beat its Gaussian by so many standard errors of the difference.
 CLEARLY = 2.0
 
+# Nats of one draw beyond which a gain is no longer counted.
+MOST_GAIN = 1.0
+
 # Nats that a term must promise.
 LEAST_GAIN = 5e-4
 
@@ -142,8 +145,14 @@ class FlowFit:
 
 def _better(flow: np.ndarray, gaussian: np.ndarray) -> bool:
     gains = flow - gaussian
-    error = gains.std() / np.sqrt(len(gains))
-    return bool(gains.mean() > CLEARLY * error) if np.isfinite(gains).all() else True
+    if not np.isfinite(gains).all():
+        return True
+    # A draw far out that gains very much hides a gain of all others behind its scatter. With such
+    # draws cut down the mean is too small, and a clear gain is one all the more.
+    return any(
+        kept.mean() > CLEARLY * kept.std() / np.sqrt(len(kept))
+        for kept in (gains, np.minimum(gains, MOST_GAIN))
+    )
 
 
 def _wild(guide: TriangularFlow) -> bool:
@@ -174,6 +183,7 @@ def climb(
     rng: np.random.Generator,
     resolution: float,
     work: float,
+    misfits: bool = False,
 ) -> Outcome:
     """Go on from a Gaussian to a flow where the guide's name allows it and there is need.
 
@@ -184,12 +194,15 @@ def climb(
         rng: source of the draws.
         resolution: relative rounding error of a log density.
         work: elements computed for one gradient.
+        misfits: the Gaussian is known not to be good enough.
     """
-    guide, always = outcome.guide, name == "flow"
-    most = np.inf if always else allowed_gradients(work, monitor.gradients)
+    guide = outcome.guide
+    most = np.inf if name == "flow" else allowed_gradients(work, monitor.gradients)
     if name not in ("auto", "flow") or not isinstance(guide, FullRankNormal) or not most:
         return outcome
     if outcome.verdict.reason == "non-finite":
         return outcome
     tolerance = LOOSER * default_tolerance(guide.dim)
-    return FlowFit(monitor, rng, resolution, tolerance, most).run(outcome, always)
+    return FlowFit(monitor, rng, resolution, tolerance, most).run(
+        outcome, name == "flow" or misfits
+    )

@@ -1,0 +1,1 @@
+"""Fitting, from a model to a result: the stages put together."""

@@ -1,0 +1,192 @@
+"""One fit: the optimisation in some precision, then the checks."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from taut._core.errors import InputError
+from taut._core.threads import single_blas_thread
+from taut.diagnostics.checks import draw_to_weigh, misfits, run_checks
+from taut.guides.full_rank import FullRankNormal
+from taut.loop.flow import climb
+from taut.loop.gaussian import GaussianSearch
+from taut.loop.monitor import Monitor, OutOfTime
+from taut.loop.progress import Progress
+from taut.loop.stages import Outcome
+from taut.loop.starts import NoFiniteStart
+from taut.loop.verdict import Verdict
+from taut.posterior.draws import Draws
+from taut.posterior.pool import Pool
+from taut.targets.constrainer import Constrainer
+from taut.targets.oracle import Oracle
+from taut.targets.target import Target
+
+CHECKS_STOPPED = "The trust checks were stopped before they ended."
+
+_BUDGET_SPENT = Verdict(False, "budget", "the budget was spent before the optimiser converged")
+_INTERRUPTED = Verdict(False, "interrupted", "interrupted before the optimiser converged")
+
+
+class Clock:
+    """Wall time by phase."""
+
+    def __init__(self):
+        self.start = self._last = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+
+    def lap(self, phase: str) -> None:
+        """Count the time since the last lap to a phase."""
+        now = time.perf_counter()
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._last
+        self._last = now
+
+    def finish(self) -> dict[str, float]:
+        """Return the seconds of each phase, and of all."""
+        return {**self._seconds, "total": time.perf_counter() - self.start}
+
+
+class Run:
+    """One fit: the optimisation in some precision, then the checks."""
+
+    def __init__(
+        self,
+        bound: Target,
+        guide: Any,
+        modes: bool,
+        seed: int,
+        budget: float | None,
+        line: Progress,
+        clock: Clock,
+    ):
+        self._bound = bound
+        self._guide = guide
+        self._modes = modes
+        self._seed = seed
+        self._line = line
+        self._clock = clock
+        self._deadline = None if budget is None else clock.start + budget
+        self._spent = 0
+
+    @property
+    def gradients(self) -> int:
+        """Gradient evaluations so far, in all precisions."""
+        return self._spent + self.monitor.gradients
+
+    def optimise(self, dtype: np.dtype) -> None:
+        """Fit the guide with the model computed in `dtype`."""
+        self._line.update("compiling")
+        self.dtype = dtype
+        self._oracle = Oracle(self._bound, dtype)
+        # Traced while the oracle compiles, and compiled while the guide is fitted.
+        self._constrainer = Constrainer(self._bound, dtype)
+        self._clock.lap("trace")
+        self._oracle.executable.wait()
+        self._clock.lap("compile")
+        if hasattr(self, "monitor"):
+            self._spent = self.monitor.gradients
+        self.monitor = Monitor(self._oracle, self._line, self._deadline)
+        self.search = self._new_search()
+        self._drawn: Draws | None = None
+        self._checking = self._random(2)
+        with single_blas_thread():
+            self.outcome = self._search()
+        self._clock.lap("fit")
+
+    def _new_search(self) -> Any:
+        if not isinstance(self._guide, str):
+            return self._guide.search(self.monitor, self._seed, self.dtype)
+        return GaussianSearch(
+            self._guide,
+            self._modes,
+            self._bound.dim,
+            self.monitor,
+            self._oracle.resolution,
+            self._random(0),
+            self._random(1),
+            self._oracle.executable.work,
+        )
+
+    def check(self, wanted: bool) -> None:
+        """Run the trust checks on the fitted guide and choose the draws."""
+        monitor, work = self.monitor, self._oracle.executable.work
+        self._line.update("checking", gradients=monitor.gradients)
+        # A fit that was stopped is not trusted whatever the chains say, and the time is up.
+        stopped = self.outcome.verdict in (_BUDGET_SPENT, _INTERRUPTED)
+        options: dict[str, Any] = {"resolution": self._oracle.resolution}
+        if wanted and stopped:
+            options["reason"] = CHECKS_STOPPED
+        with single_blas_thread():
+            try:
+                self.checked = run_checks(
+                    self.outcome,
+                    wanted and not stopped,
+                    monitor,
+                    work,
+                    self._checking,
+                    drawn=self._drawn,
+                    **options,
+                )
+            except (OutOfTime, KeyboardInterrupt) as stop:
+                if isinstance(stop, KeyboardInterrupt):
+                    monitor.progress.interrupt()
+                monitor.deadline = None
+                self.checked = run_checks(
+                    self.outcome, False, monitor, work, self._random(2), CHECKS_STOPPED
+                )
+        self._clock.lap("checks")
+
+    def pool(self) -> Pool:
+        """Return the chosen draws in the model's own coordinates."""
+        checked = self.checked
+        values = self._constrainer(checked.z)
+        return Pool(values, checked.z, checked.log_p, checked.source, checked.independent)
+
+    def _search(self) -> Outcome:
+        monitor = self.monitor
+        try:
+            return self._climb(self.search.run())
+        except NoFiniteStart:
+            raise InputError(_no_start(self._bound)) from None
+        except OutOfTime:
+            verdict = _BUDGET_SPENT
+        except KeyboardInterrupt:
+            monitor.progress.interrupt()
+            if monitor.best is None:
+                raise
+            verdict = _INTERRUPTED
+        monitor.deadline = None
+        guide = monitor.best if monitor.best is not None else self.search.fallback()
+        return Outcome(guide, verdict)
+
+    def _climb(self, outcome: Outcome) -> Outcome:
+        if not isinstance(self._guide, str):
+            return outcome
+        monitor, rng = self.monitor, self._random(3)
+        work, resolution = self._oracle.executable.work, self._oracle.resolution
+        climbed = climb(self._guide, outcome, monitor, rng, resolution, work)
+        if self._guide != "auto" or not isinstance(climbed.guide, FullRankNormal):
+            return climbed
+        # The many draws of the checks may show what the few of the fit did not.
+        self._drawn = draw_to_weigh(climbed.guide, monitor, self._checking)
+        if not misfits(self._drawn):
+            return climbed
+        bent = climb(self._guide, climbed, monitor, rng, resolution, work, misfits=True)
+        if bent.guide is not climbed.guide:
+            self._drawn = None
+        return bent
+
+    def _random(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, stream])
+
+
+def _no_start(bound: Target) -> list[str]:
+    problems = bound.program.diagnose(bound.data, np.zeros(bound.dim))
+    suspects = [
+        f"argument {name!r} has {int((~np.isfinite(leaf)).sum())} values that are NaN or infinite"
+        for name, leaf in zip(bound.data_names, bound.data, strict=True)
+        if np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all()
+    ]
+    if not problems and not suspects:
+        problems = ["the log density or its gradient is not finite"]
+    return [f"no start has a finite log density: {text}" for text in (*suspects, *problems)]
