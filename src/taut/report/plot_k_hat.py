@@ -32,7 +32,7 @@ _AMBER = "#e69f00"
 _ZONES = (
     (_GOOD, BLUE, "o", "below 0.5: good"),
     (_RELIABLE, _AMBER, "s", "below 0.7: usable"),
-    (math.inf, VERMILLION, "X", "above 0.7: needs correction"),
+    (math.inf, VERMILLION, "X", "above 0.7: weights alone do not mend it"),
 )
 
 
@@ -53,6 +53,7 @@ def draw_k_hat(fit: Fitted) -> Any:
                 f"{guide_words(fit)}, trust: {fit.trust}",
                 "Pareto k-hat: above 0.7 the guide alone cannot be relied on, and trust rests on "
                 "the correction of its draws",
+                *_why_good(fit),
                 *remarks,
             ],
             PAGE_WIDTH,
@@ -65,6 +66,13 @@ def draw_k_hat(fit: Fitted) -> Any:
         _draw_rows(axes, rows)
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
+
+
+def _why_good(fit: Fitted) -> list[str]:
+    """Say why a high k-hat of all weights was not held against the fit, if it was not."""
+    if not fit.k_hat > _RELIABLE:
+        return []
+    return [f.message for f in fit.findings if f.name == "k-hat" and f.level == "good"]
 
 
 def _draw_rows(axes: Any, rows: list[tuple[str, float]]) -> None:
