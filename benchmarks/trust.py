@@ -99,7 +99,7 @@ def judge_simulated(simulations: int) -> None:
                 counts = np.bincount(column * BINS // (RANKED + 1), minlength=BINS)
                 p.append(scipy.stats.chisquare(counts).pvalue)
             shown = " ".join(f"{value:.2f}" for value in p)
-            print(f"{name:<26}{word:<13}{len(found[word]):>6}{shown:>34}", flush=True)
+            print(f"{name:<26}{word:<13}{len(found[word]):>6} {shown:>33}", flush=True)
 
 
 def main() -> None:
