@@ -16,7 +16,7 @@ from seeds import SEEDS
 import taut
 from taut.infer import SVI, RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO, optim
 from taut.infer.trace_elbo import log_probs
-from taut.infer.traces import draw_pair
+from taut.infer.traces import Pair
 
 ROWS = 3
 PLACES = jnp.array([-2.0, 1.0])
@@ -130,7 +130,7 @@ def mixed_in_two_plates(x, weight, width):
 
 
 def _log_q(model, guide, seed):
-    model_trace, guide_trace, _ = draw_pair(jax.random.key(seed), PARAMS, model, guide, (), {})
+    model_trace, guide_trace, _ = Pair(model, guide, (), {}).draw(jax.random.key(seed), PARAMS)
     return model_trace["x"]["value"], sum(log_probs(guide_trace).values())
 
 

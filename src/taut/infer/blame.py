@@ -11,7 +11,7 @@ from taut.checking.arguments import argument_faults
 from taut.checking.running import Call
 from taut.infer.params import ParamSite
 from taut.infer.svi_problem import Problem, SVIState
-from taut.infer.traces import draw_pair, is_latent, mixture_of
+from taut.infer.traces import Pair, is_latent, mixture_of
 from taut.targets.diagnosis import explain_sites
 
 # Particles looked at, one after another, for the one whose draw failed.
@@ -60,7 +60,7 @@ def _bad_sites(
     kwargs = {**kwargs, **problem.static}
     for one in keys[:MOST_PARTICLES]:
         try:
-            pair = draw_pair(one, params, problem.model, problem.guide, args, kwargs)
+            pair = Pair(problem.model, problem.guide, args, kwargs).draw(one, params)
         except InputError:  # a multi-sample guide, whose draws are not the model's one by one
             return []
         sentences = [*_outside(*pair[:2]), *explain_sites(pair[1]), *explain_sites(pair[0])]

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from taut._core.errors import InputError
 from taut._core.modules import module
 from taut.infer.score import score_surrogate
+from taut.infer.traces import Pair
 
 
 @module()
@@ -122,9 +123,10 @@ class AverageELBO(ELBO):
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Estimate the loss and return new mutable values, as every objective does."""
+        pair = Pair(model, guide, args, kwargs)
 
         def particle(key: Any) -> Particle:
-            return self._particle(key, param_map, model, guide, args, kwargs)
+            return self._particle(key, param_map, pair)
 
         if self.num_particles == 1:
             one = particle(rng_key)
@@ -148,13 +150,5 @@ class AverageELBO(ELBO):
         return {"loss": -elbo, "mutable_state": mutable}
 
     @abc.abstractmethod
-    def _particle(
-        self,
-        key: Any,
-        params: dict[str, Any],
-        model: Callable,
-        guide: Callable,
-        args: tuple,
-        kwargs: dict,
-    ) -> Particle:
+    def _particle(self, key: Any, params: dict[str, Any], pair: Pair) -> Particle:
         """Compute one draw's contribution."""

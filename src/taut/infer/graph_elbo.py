@@ -1,5 +1,6 @@
 """The evidence lower bound with score terms of low variance."""
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from taut._core.dependence import dependence
 from taut.guides.pieces.choices import summed
 from taut.infer.elbo import AverageELBO, Particle
 from taut.infer.trace_elbo import assemble, difference, guide_log_probs, log_probs
-from taut.infer.traces import draw_pair
+from taut.infer.traces import Pair
 from taut.targets.site_log_prob import site_log_prob
 
 
@@ -33,16 +34,8 @@ class TraceGraph_ELBO(AverageELBO):
         vectorize_particles: True computes them together, False one after another.
     """
 
-    def _particle(
-        self,
-        key: Any,
-        params: dict[str, Any],
-        model: Callable,
-        guide: Callable,
-        args: tuple,
-        kwargs: dict,
-    ) -> Particle:
-        model_trace, guide_trace, mutable = draw_pair(key, params, model, guide, args, kwargs)
+    def _particle(self, key: Any, params: dict[str, Any], pair: Pair) -> Particle:
+        model_trace, guide_trace, mutable = pair.draw(key, params)
         parts = difference(log_probs(model_trace), guide_log_probs(guide_trace))
         particle = assemble(parts, guide_trace, mutable, True)
         score = particle.score
@@ -50,8 +43,8 @@ class TraceGraph_ELBO(AverageELBO):
             return particle  # choices summed together share one score, weighed by the whole
 
         def terms(values: dict[str, Any]) -> dict[str, Any]:
-            fixed = handlers.substitute(guide, data=values)
-            replayed, drawn, _ = draw_pair(key, params, model, fixed, args, kwargs)
+            fixed = handlers.substitute(pair.guide, data=values)
+            replayed, drawn, _ = dataclasses.replace(pair, guide=fixed).draw(key, params)
             return {**_named("guide ", drawn), **_named("model ", replayed)}
 
         upstream = _upstream(terms, {name: guide_trace[name]["value"] for name in score})

@@ -16,7 +16,7 @@ from taut.guides.pieces.point import point_of
 from taut.infer.autoguide.guide import AutoGuide
 from taut.infer.params import Opaque, ParamSite, constrain, initial_value, read_param
 from taut.infer.trace_elbo import log_probs
-from taut.infer.traces import draw_pair, is_latent, run_guide
+from taut.infer.traces import Pair, is_latent, run_guide
 from taut.predictive.calls import bound_call
 from taut.targets.numpyro_model import WholePlates
 from taut.targets.target import Target
@@ -58,7 +58,7 @@ class GuideCall:
 
     def pair(self, key: Any, params: dict[str, Any]) -> tuple[dict, dict]:
         """Draw from the guide and run the model on it; return the model's trace, the guide's."""
-        found = draw_pair(key, params, self.model, self.guide, self.args, self.kwargs)
+        found = Pair(self.model, self.guide, self.args, self.kwargs).draw(key, params)
         return found[0], found[1]
 
     def latent(self, values: dict[str, Any]) -> tuple[Any, Any]:

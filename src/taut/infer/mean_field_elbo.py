@@ -9,7 +9,7 @@ from numpyro.distributions import kl_divergence
 
 from taut.infer.elbo import AverageELBO, Particle
 from taut.infer.trace_elbo import assemble, difference, guide_log_probs, log_probs
-from taut.infer.traces import draw_pair, is_latent
+from taut.infer.traces import Pair, is_latent
 
 
 class TraceMeanField_ELBO(AverageELBO):
@@ -33,16 +33,8 @@ class TraceMeanField_ELBO(AverageELBO):
         super().__init__(num_particles, vectorize_particles)
         self.sum_sites = sum_sites
 
-    def _particle(
-        self,
-        key: Any,
-        params: dict[str, Any],
-        model: Callable,
-        guide: Callable,
-        args: tuple,
-        kwargs: dict,
-    ) -> Particle:
-        model_trace, guide_trace, mutable = draw_pair(key, params, model, guide, args, kwargs)
+    def _particle(self, key: Any, params: dict[str, Any], pair: Pair) -> Particle:
+        model_trace, guide_trace, mutable = pair.draw(key, params)
         _check_order(model_trace, guide_trace)
         model_parts, guide_parts = log_probs(model_trace), guide_log_probs(guide_trace)
         for name, site in model_trace.items():

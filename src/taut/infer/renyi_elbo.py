@@ -12,7 +12,7 @@ from taut._core.errors import InputError
 from taut._core.modules import module
 from taut.infer.elbo import ELBO
 from taut.infer.score import scores
-from taut.infer.traces import draw_pair
+from taut.infer.traces import Pair
 from taut.targets.site_log_prob import site_log_prob
 
 _ONLY_PLATES = ["sample", "prng_key", "control_flow"]
@@ -63,8 +63,10 @@ class RenyiELBO(ELBO):
         model = handlers.seed(model, rng_seed=plate_key, hide_types=_ONLY_PLATES)
         guide = handlers.seed(guide, rng_seed=plate_key, hide_types=_ONLY_PLATES)
 
+        pair = Pair(model, guide, args, kwargs)
+
         def draw(key: Any) -> _Draw:
-            return _draw(key, param_map, model, guide, args, kwargs)
+            return _draw(key, param_map, pair)
 
         keys = jax.random.split(rng_key, self.num_particles)
         many = self._map_particles(draw, keys)
@@ -91,15 +93,8 @@ class RenyiELBO(ELBO):
         raise InputError("RenyiELBO does not support mutable sites; use Trace_ELBO")
 
 
-def _draw(
-    key: Any,
-    params: dict[str, Any],
-    model: Callable,
-    guide: Callable,
-    args: tuple,
-    kwargs: dict,
-) -> _Draw:
-    model_trace, guide_trace, _ = draw_pair(key, params, model, guide, args, kwargs)
+def _draw(key: Any, params: dict[str, Any], pair: Pair) -> _Draw:
+    model_trace, guide_trace, _ = pair.draw(key, params)
     common = _common_plates(model_trace, guide_trace)
     scale = 1.0
     for frame in common.values():

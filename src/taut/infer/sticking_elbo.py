@@ -20,7 +20,7 @@ from taut.guides.pieces.point import point_of
 from taut.infer.elbo import AverageELBO, Particle
 from taut.infer.score import scores
 from taut.infer.trace_elbo import guide_log_probs, log_probs
-from taut.infer.traces import draw_pair, is_latent
+from taut.infer.traces import Pair, is_latent
 
 
 class StickingELBO(AverageELBO):
@@ -30,21 +30,13 @@ class StickingELBO(AverageELBO):
         num_particles: draws of the guide per estimate.
     """
 
-    def _particle(
-        self,
-        key: Any,
-        params: dict[str, Any],
-        model: Callable,
-        guide: Callable,
-        args: tuple,
-        kwargs: dict,
-    ) -> Particle:
-        model_trace, guide_trace, _ = draw_pair(key, params, model, guide, args, kwargs)
+    def _particle(self, key: Any, params: dict[str, Any], pair: Pair) -> Particle:
+        model_trace, guide_trace, _ = pair.draw(key, params)
         log_q = _sum(guide_log_probs(guide_trace))
         values = {n: s["value"] for n, s in guide_trace.items() if _drawn(s)}
 
         def held(params: dict, values: dict) -> tuple[Any, dict]:
-            fixed = draw_pair(key, {**params, **values}, model, guide, args, kwargs)[1]
+            fixed = pair.draw(key, {**params, **values})[1]
             computed = {n: s["value"] for n, s in fixed.items() if is_latent(s) and not _drawn(s)}
             return _sum(log_probs(fixed)), {n: v for n, v in computed.items() if n in model_trace}
 

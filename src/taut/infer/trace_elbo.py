@@ -12,11 +12,10 @@ from taut.infer.elbo import AverageELBO, Particle
 from taut.infer.score import scores
 from taut.infer.traces import (
     SCORE,
-    draw_pair,
+    Pair,
     gradient_path,
     is_latent,
     mutable_values,
-    run_guide,
     total_log_prob,
     with_density,
 )
@@ -51,20 +50,12 @@ class Trace_ELBO(AverageELBO):
         self.multi_sample_guide = multi_sample_guide
         self.sum_sites = sum_sites
 
-    def _particle(
-        self,
-        key: Any,
-        params: dict[str, Any],
-        model: Callable,
-        guide: Callable,
-        args: tuple,
-        kwargs: dict,
-    ) -> Particle:
+    def _particle(self, key: Any, params: dict[str, Any], pair: Pair) -> Particle:
         if self.multi_sample_guide:
-            model_parts, guide_trace = _many_samples(key, params, model, guide, args, kwargs)
+            model_parts, guide_trace = _many_samples(key, params, pair)
             mutable = mutable_values(guide_trace)
         else:
-            model_trace, guide_trace, mutable = draw_pair(key, params, model, guide, args, kwargs)
+            model_trace, guide_trace, mutable = pair.draw(key, params)
             model_parts = log_probs(model_trace)
         parts = difference(model_parts, guide_log_probs(guide_trace))
         return assemble(parts, guide_trace, mutable, self.sum_sites)
@@ -99,11 +90,9 @@ def assemble(parts: dict[str, Any], guide_trace: dict, mutable: dict, sum_sites:
     return Particle(total if sum_sites else parts, score, cost, mutable or None)
 
 
-def _many_samples(
-    key: Any, params: dict[str, Any], model: Callable, guide: Callable, args: tuple, kwargs: dict
-) -> tuple[dict[str, Any], dict]:
+def _many_samples(key: Any, params: dict[str, Any], pair: Pair) -> tuple[dict[str, Any], dict]:
     model_key, guide_key = jax.random.split(key)
-    guide_trace = run_guide(guide, guide_key, params, args, kwargs)
+    guide_trace = pair.run_guide(guide_key, params)
     drawn = {n: s for n, s in guide_trace.items() if s["type"] == "sample"}
     if not drawn:
         raise InputError("the guide has no sample sites; a multi-sample guide draws all of them")
@@ -118,16 +107,16 @@ def _many_samples(
     seen: dict[str, dict] = {}
 
     def one(sample_key: Any, latents: dict[str, Any]) -> dict[str, Any]:
-        fixed = handlers.substitute(model, data={**params, **latents, **plates})
+        fixed = handlers.substitute(pair.model, data={**params, **latents, **plates})
         seeded = handlers.seed(fixed, rng_seed=sample_key)
-        seen.update(handlers.trace(seeded).get_trace(*args, **kwargs))
+        seen.update(handlers.trace(seeded).get_trace(*pair.args, **pair.kwargs))
         return log_probs(seen)
 
     count = jnp.shape(next(iter(drawn.values()))["value"])[0]
     each = jax.vmap(one)(jax.random.split(model_key, count), values)
 
     def again(fixed: dict[str, Any]) -> dict:
-        return run_guide(guide, guide_key, {**params, **fixed}, args, kwargs)
+        return pair.run_guide(guide_key, {**params, **fixed})
 
     guide_trace = with_density(guide_trace, seen, again)
     return {name: jnp.sum(value) for name, value in each.items()}, guide_trace

@@ -10,6 +10,7 @@ distribution decides:
 - *score*: all else, discrete distributions included. No gradient passes the value.
 """
 
+import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -103,31 +104,42 @@ def run_model(
     return trace
 
 
-def draw_pair(
-    key: Any, params: dict, model: Callable, guide: Callable, args: tuple, kwargs: dict
-) -> tuple[dict, dict, dict]:
-    """Draw from a guide and run the model on it.
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A model and a guide, with the arguments that both are called with."""
 
-    Returns:
-        The model's trace; the guide's, with the Jacobians of what it computes and its discrete
-        auxiliaries summed out; and the new values of mutable sites.
+    model: Callable
+    guide: Callable
+    args: tuple
+    kwargs: dict[str, Any]
 
-    Raises:
-        InputError: the guide does not draw what the model has, or computes sites that have no
-            density.
-    """
-    model_key, guide_key = jax.random.split(key)
-    guide_trace = run_guide(guide, guide_key, params, args, kwargs)
-    mutable = mutable_values(guide_trace)
-    params = {**params, **mutable}
-    model_trace = run_model(model, model_key, guide_trace, params, args, kwargs)
+    def run_guide(self, key: Any, params: dict) -> dict:
+        """Run the guide by itself and return its trace, as `run_guide` does."""
+        return run_guide(self.guide, key, params, self.args, self.kwargs)
 
-    def again(values: dict) -> dict:
-        return run_guide(guide, guide_key, {**params, **values}, args, kwargs)
+    def draw(self, key: Any, params: dict) -> tuple[dict, dict, dict]:
+        """Draw from the guide and run the model on it.
 
-    guide_trace = with_density(guide_trace, model_trace, again)
-    warn_of_extra(model_trace, guide_trace)
-    return model_trace, guide_trace, {**mutable, **mutable_values(model_trace)}
+        Returns:
+            The model's trace; the guide's, with the Jacobians of what it computes and its discrete
+            auxiliaries summed out; and the new values of mutable sites.
+
+        Raises:
+            InputError: the guide does not draw what the model has, or computes sites that have no
+                density.
+        """
+        model_key, guide_key = jax.random.split(key)
+        guide_trace = self.run_guide(guide_key, params)
+        mutable = mutable_values(guide_trace)
+        params = {**params, **mutable}
+        model_trace = run_model(self.model, model_key, guide_trace, params, self.args, self.kwargs)
+
+        def again(values: dict) -> dict:
+            return self.run_guide(guide_key, {**params, **values})
+
+        guide_trace = with_density(guide_trace, model_trace, again)
+        warn_of_extra(model_trace, guide_trace)
+        return model_trace, guide_trace, {**mutable, **mutable_values(model_trace)}
 
 
 def with_density(guide_trace: dict, model_trace: dict, again: Callable[[dict], dict]) -> dict:
