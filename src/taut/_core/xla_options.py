@@ -16,7 +16,6 @@ ONCE: dict[str, Any] = {
 # time to compile and gains nothing where arrays are small.
 OFTEN: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
 
-
 # Where they are large, it takes a quarter off the time to run.
 OFTEN_ON_LARGE: dict[str, Any] = {}
 

@@ -150,6 +150,11 @@ def doubtful(weights: Weights, margin: float = 0.0) -> bool:
     return heavy and weights.efficiency < NOT_NEEDED_EFFICIENCY
 
 
+def harmless(weights: Weights) -> bool:
+    """Whether next to nothing of the mass lies where the guide is much too small."""
+    return weights.beyond < HARMLESS_MASS
+
+
 def draws_from(weights: Weights, chains: Chains | None) -> str:
     """Return where corrected draws come from: "chains", "weights" or "guide".
 
@@ -196,7 +201,7 @@ def _weights(weights: Weights, chains: Chains | None) -> Finding:
     looked = chains is not None and chains.settled
     if not doubtful(weights, error if looked else 0.0):
         level, text = "good", f"Importance weights are well behaved: {share}."
-    elif looked and weights.beyond < HARMLESS_MASS:
+    elif looked and harmless(weights):
         mass = f"{100 * weights.beyond:.1g} % of the mass"
         level, text = "good", f"The guide is too small only far out, with {mass}: {share}."
     else:

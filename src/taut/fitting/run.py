@@ -87,7 +87,7 @@ class Run:
             self._spent = self.monitor.gradients
         self.monitor = Monitor(self._oracle, self._line, self._deadline)
         self.search = self._new_search()
-        self._drawn: Draws | None = None
+        self._weighed: tuple[Any, Draws] | None = None
         self._checking = self._random(2)
         with single_blas_thread():
             self.outcome = self._search()
@@ -116,6 +116,9 @@ class Run:
         options: dict[str, Any] = {"resolution": self._oracle.resolution}
         if wanted and stopped:
             options["reason"] = CHECKS_STOPPED
+        drawn = None
+        if self._weighed is not None and self._weighed[0] is self.outcome.guide:
+            drawn = self._weighed[1]
         with single_blas_thread():
             try:
                 self.checked = run_checks(
@@ -124,7 +127,7 @@ class Run:
                     monitor,
                     work,
                     self._checking,
-                    drawn=self._drawn,
+                    drawn=drawn,
                     **options,
                 )
             except (OutOfTime, KeyboardInterrupt) as stop:
@@ -168,13 +171,11 @@ class Run:
         if self._guide != "auto" or not isinstance(climbed.guide, FullRankNormal):
             return climbed
         # The many draws of the checks may show what the few of the fit did not.
-        self._drawn = draw_to_weigh(climbed.guide, monitor, self._checking)
-        if not misfits(self._drawn):
+        drawn = draw_to_weigh(climbed.guide, monitor, self._checking)
+        self._weighed = climbed.guide, drawn
+        if not misfits(drawn):
             return climbed
-        bent = climb(self._guide, climbed, monitor, rng, resolution, work, misfits=True)
-        if bent.guide is not climbed.guide:
-            self._drawn = None
-        return bent
+        return climb(self._guide, climbed, monitor, rng, resolution, work, misfits=True)
 
     def _random(self, stream: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, stream])
