@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from seeds import SEEDS
 
-from taut.diagnostics.tails import LARGE_KURTOSIS, LARGE_SHAPE, heavy_tails
+from taut.diagnostics.tails import LARGE_KURTOSIS, LARGE_SHAPE, Tail, close, heavy_tails
 
 DRAWS = 4096
 
@@ -49,3 +49,26 @@ def test_the_number_is_the_kurtosis():
     values = np.zeros((100, 1))
     values[3] = -7.0
     assert heavy_tails(["x"], values)["x"].kurtosis == pytest.approx(98.0 + 1.0 / 99.0)
+
+
+@pytest.mark.parametrize(
+    ("tails", "expected"),
+    [
+        ([], False),
+        ([Tail(17.0, 0.2)], True),
+        ([Tail(17.0, np.nan), Tail(31.0, 0.29)], True),
+        ([Tail(17.0, 0.2), Tail(33.0, 0.2)], False),
+        ([Tail(17.0, 0.2), Tail(9.0, 0.31)], False),
+    ],
+)
+def test_close_are_kurtoses_that_more_draws_may_not_bear_out(tails, expected):
+    assert close({f"x[{i}]": tail for i, tail in enumerate(tails)}) is expected
+
+
+def test_the_limit_is_that_of_the_draws():
+    # Two draws of 58 stand apart on either side: their fourth powers are a 29th, as their squares.
+    values = np.zeros((58, 1))
+    values[:2, 0] = -1.0, 1.0
+    tail = heavy_tails(["x"], values)["x"]
+    assert (tail.kurtosis, tail.limit) == (pytest.approx(29.0), LARGE_KURTOSIS)
+    assert not heavy_tails(["x"], values, limit=30.0)

@@ -69,6 +69,11 @@ class Chains:
         """Effective number of draws for the worst coordinate's mean, from the chains' spread."""
         return _effective(self.states, self.groups)
 
+    @property
+    def noise(self) -> float:
+        """The largest drift of a mean, in sds, that the chains' own noise makes of no drift."""
+        return _largest(self.states.shape[-1]) / np.sqrt(self.effective)
+
 
 class ShortHmc:
     """Moves chains in coordinates whitened by the guide, later by their own covariance.
@@ -97,8 +102,7 @@ class ShortHmc:
     def rounds(self) -> Iterator[Chains]:
         """Run rounds until the chains settle; yields the state of affairs after each."""
         previous = _Moments(np.zeros(self._dim), np.ones(self._dim), np.inf)
-        # Noise of the largest of so many comparisons, in standard errors.
-        largest = 1.0 + np.sqrt(2.0 * np.log(2.0 * self._dim + 2.0))
+        largest = 1.0 + _largest(self._dim)
         for number in range(1, self._most + 1):
             first = self._scored()
             latest = self._walk.round()
@@ -128,7 +132,7 @@ class ShortHmc:
         A round compared with the round before sees no slow drift; a window compared with one half
         as long does. The states returned are spread evenly over the last window.
         """
-        largest = np.sqrt(2.0 * np.log(2.0 * self._dim + 2.0))
+        largest = _largest(self._dim)
         previous, quiet, rounds, change = None, 0, chains.rounds, 1.0
         for window in WINDOWS:
             latest = self._window(window)
@@ -230,6 +234,11 @@ class _Moments:
         moved = (np.abs(self.mean - before.mean) / self.sd).max()
         change = np.maximum(self.sd / before.sd, before.sd / np.maximum(self.sd, 1e-300)).max()
         return moved, change, np.sqrt(1.0 / max(self.effective, 1e-300) + 1.0 / before.effective)
+
+
+def _largest(dim: int) -> float:
+    """Noise of the largest of comparisons of so many coordinates, in standard errors."""
+    return float(np.sqrt(2.0 * np.log(2.0 * dim + 2.0)))
 
 
 def _flat(states: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ more has no fourth moment (Zhang and Stephens 2009, as for the weights).
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +16,13 @@ from jaxtyping import Float
 from taut.diagnostics.psis import fit_pareto
 
 # Of 1,500 independent draws the sd is then known to no better than five per cent.
-LARGE_KURTOSIS = 1.0 + 4.0 * 1500 * 0.05**2
+LARGE_KURTOSIS = round(1.0 + 4.0 * 1500 * 0.05**2, 1)
+
+# The kurtosis of some thousand draws of a tail like an exponential's scatters by a factor of up to
+# two. Within it, the word is left to a longer look: of 20,000 draws the sd is known to two per cent
+# up to the last limit.
+CLOSE, LONG_LOOK = 2.0, 5
+LARGE_KURTOSIS_OF_MANY = round(1.0 + 4.0 * 20_000 * 0.02**2, 1)
 
 # From a shape of 1/4 on the fourth moment does not exist, and the sd has no standard error. A shape
 # fitted to 200 draws has an error of 0.1 itself, of which half is allowed.
@@ -36,14 +42,18 @@ class Tail:
     Attributes:
         kurtosis: that of a normal is three.
         shape: of the heavier tail; that of a normal is below zero. NaN if it was not looked at.
+        limit: above it the kurtosis is large.
     """
 
     kurtosis: float
     shape: float
+    limit: float = LARGE_KURTOSIS
 
 
 def heavy_tails(
-    names: Sequence[str], values: Float[np.ndarray, "draws scalars"]
+    names: Sequence[str],
+    values: Float[np.ndarray, "draws scalars"],
+    limit: float = LARGE_KURTOSIS,
 ) -> dict[str, Tail]:
     """Return the tail of each scalar whose kurtosis or shape is large."""
     centred = np.asarray(values, float)
@@ -54,10 +64,18 @@ def heavy_tails(
     kurtosis = (centred**4).mean(axis=0) / np.maximum(variance**2, 1e-300)
     found = {}
     for i in np.flatnonzero(kurtosis > SUSPECT_KURTOSIS).tolist():
-        tail = Tail(float(kurtosis[i]), _shape(centred[:, i]))
-        if tail.kurtosis > LARGE_KURTOSIS or tail.shape > LARGE_SHAPE:
+        tail = Tail(float(kurtosis[i]), _shape(centred[:, i]), limit)
+        if tail.kurtosis > limit or tail.shape > LARGE_SHAPE:
             found[names[i]] = tail
     return found
+
+
+def close(tails: Mapping[str, Tail]) -> bool:
+    """Whether tails were found heavy by a kurtosis that more draws may not bear out."""
+    return bool(tails) and all(
+        tail.kurtosis < CLOSE * LARGE_KURTOSIS and not tail.shape > LARGE_SHAPE
+        for tail in tails.values()
+    )
 
 
 def _shape(values: Float[np.ndarray, " draws"]) -> float:

@@ -18,7 +18,7 @@ from taut.diagnostics.psis import Weights, log_mean
 from taut.diagnostics.response import response_finding
 from taut.diagnostics.short_hmc import REFERENCE as HMC_REFERENCE
 from taut.diagnostics.short_hmc import Chains
-from taut.diagnostics.tails import LARGE_KURTOSIS, LARGE_SHAPE, Tail
+from taut.diagnostics.tails import LARGE_SHAPE, Tail
 from taut.loop.verdict import Verdict
 
 # What a reader of a posterior would notice.
@@ -32,6 +32,9 @@ EXCELLENT_EFFICIENCY = 0.95
 ENOUGH_EFFICIENCY = 0.10
 NOT_NEEDED_EFFICIENCY = 0.90
 FEW_DRAWS = 100.0
+
+# So many standard errors.
+CLEARLY = 2.0
 
 # Of the mass, what a guide may be much too small for: five sds away it changes an sd by a tenth.
 HARMLESS_MASS = 0.01
@@ -196,10 +199,10 @@ def _optimiser(verdict: Verdict) -> Finding:
 def _weights(weights: Weights, chains: Chains | None) -> Finding:
     share = f"{100 * weights.efficiency:.0f} % of the guide's draws are effective"
     error = weights.k_hat_error
-    # Within its own error of the threshold k-hat says nothing, where chains looked for themselves;
-    # nor where all that the guide falls short of is next to nothing.
+    # Unless it is clearly above its threshold k-hat says nothing where chains looked for
+    # themselves; nor where all that the guide falls short of is next to nothing.
     looked = chains is not None and chains.settled
-    if not doubtful(weights, error if looked else 0.0):
+    if not doubtful(weights, CLEARLY * error if looked else 0.0):
         level, text = "good", f"Importance weights are well behaved: {share}."
     elif looked and harmless(weights):
         mass = f"{100 * weights.beyond:.1g} % of the mass"
@@ -249,10 +252,12 @@ def _drift(chains: Chains, coordinates: Sequence[str]) -> Finding:
             "reparameterise the model (a centred hierarchy non-centred, say) or run NUTS",
             HMC_REFERENCE,
         )
-    if drift.max() > MEAN_ERROR or ratio.max() > SD_RATIO:
+    noise = chains.noise if chains.settled else 0.0
+    limit = round(SD_RATIO * (1.0 + noise / np.sqrt(2.0)), 2)
+    if ratio.max() > limit or drift.max() > MEAN_ERROR + noise:
         text = f"The guide was off: {moved}. The returned draws are corrected."
-        return Finding("drift", value, SD_RATIO, "doubt", text, "", HMC_REFERENCE)
-    return Finding("drift", value, SD_RATIO, "good", _sentence(moved), "", HMC_REFERENCE)
+        return Finding("drift", value, limit, "doubt", text, "", HMC_REFERENCE)
+    return Finding("drift", value, limit, "good", _sentence(moved), "", HMC_REFERENCE)
 
 
 def _settled(chains: Chains) -> Finding:
@@ -327,9 +332,9 @@ def _heavy(tails: dict[str, Tail]) -> Finding:
         f"The sd of {first_few(list(tails))} rests on a few draws far out: its tail is heavy. "
         "Report quantiles instead."
     )
-    kurtosis = max(tail.kurtosis for tail in tails.values())
-    if kurtosis > LARGE_KURTOSIS:
-        return Finding("tails", round(kurtosis, 1), LARGE_KURTOSIS, "doubt", text)
+    heaviest = max(tails.values(), key=lambda tail: tail.kurtosis)
+    if heaviest.kurtosis > heaviest.limit:
+        return Finding("tails", round(heaviest.kurtosis, 1), heaviest.limit, "doubt", text)
     shape = max(tail.shape for tail in tails.values())
     return Finding("tails", round(shape, 2), LARGE_SHAPE, "doubt", text)
 

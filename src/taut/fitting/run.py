@@ -8,7 +8,10 @@ import numpy as np
 from taut._core.errors import InputError
 from taut._core.threads import single_blas_thread
 from taut.diagnostics.checks import draw_to_weigh, misfits, run_checks
+from taut.diagnostics.more_draws import gradients_for, more_draws
+from taut.diagnostics.tails import LONG_LOOK
 from taut.guides.full_rank import FullRankNormal
+from taut.loop.allowance import allowed_gradients
 from taut.loop.flow import climb
 from taut.loop.gaussian import GaussianSearch
 from taut.loop.monitor import Monitor, OutOfTime
@@ -144,6 +147,30 @@ class Run:
         checked = self.checked
         values = self._constrainer(checked.z)
         return Pool(values, checked.z, checked.log_p, checked.source, checked.independent)
+
+    def look_longer(self, pool: Pool) -> Pool | None:
+        """Return a pool with several times as many draws; None if it would take too long."""
+        wanted = (LONG_LOOK - 1) * len(pool)
+        work = self._oracle.executable.work
+        allowed = allowed_gradients(work, self.monitor.gradients)
+        if not self.checked.complete or gradients_for(pool, wanted) > allowed:
+            return None
+        self._line.update("a longer look at a tail", gradients=self.monitor.gradients)
+        try:
+            more = more_draws(pool, self.outcome.guide, self.monitor, wanted, self._random(4))
+            log_p, _ = self.monitor(more)
+        except OutOfTime:
+            return None
+        values = self._constrainer(more)
+        joined = {name: np.concatenate([pool.values[name], values[name]]) for name in values}
+        chains = pool.chains if pool.source == "chains" else LONG_LOOK * pool.chains
+        return Pool(
+            joined,
+            np.concatenate([pool.z, more]),
+            np.concatenate([pool.log_p, log_p]),
+            pool.source,
+            chains,
+        )
 
     def _search(self) -> Outcome:
         monitor = self.monitor

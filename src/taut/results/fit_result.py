@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from taut._core.errors import InputError, UntrustedError, did_you_mean
 from taut._core.whole_file import write_whole
+from taut.diagnostics.more_draws import more_draws
 from taut.mcmc.nuts import nuts
 from taut.posterior.draws import Draws
 from taut.posterior.pool import Pool
@@ -22,7 +23,6 @@ from taut.report.plots import Plots
 from taut.report.summary import Summary, summarise
 from taut.report.text import describe, describe_short
 from taut.results.account import Account
-from taut.results.more_draws import more_draws
 from taut.results.prediction import draw_prior, observed_data, predict
 from taut.results.record import Record
 from taut.results.scalar_shapes import scalar_k_hats
@@ -108,7 +108,7 @@ class Fit(Account):
         if n <= len(pool):
             return self._ordered(pool.take(n, rng))
         what = f"more than {len(pool)} draws"
-        more = more_draws(self._record, self._oracle(what), n - len(pool), rng)
+        more = more_draws(pool, self.guide, self._oracle(what), n - len(pool), rng)
         extra = self._constrain(more, what)
         joined = {k: np.concatenate([pool.values[k], extra[k]])[:n] for k in pool.values}
         return self._ordered(joined)

@@ -45,6 +45,7 @@ class Ascents:
         starts: starting points (paths, dim), all of finite density.
     """
 
+    @np.errstate(over="ignore", invalid="ignore")
     def __init__(self, batch: Batch, starts: Float[np.ndarray, "paths dim"]):
         paths, dim = starts.shape
         self._batch = batch
@@ -62,6 +63,7 @@ class Ascents:
         self._size = np.ones(paths)
         self._direction = self._steepest(np.arange(paths))
 
+    @np.errstate(over="ignore", invalid="ignore")
     def step(self) -> None:
         """Try one step on every active path; accepted or not, each costs one row of the batch."""
         rows = np.flatnonzero(self.active)

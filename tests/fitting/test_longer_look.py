@@ -1,0 +1,67 @@
+"""A tail that looks heavy by a narrow margin is looked at again in more draws."""
+
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from seeds import SEEDS
+
+import taut
+from taut.diagnostics.tails import LARGE_KURTOSIS_OF_MANY, LONG_LOOK
+from taut.fitting import calls, run
+
+DRAWS = 4096
+
+
+def exponential():
+    numpyro.sample("x", dist.Exponential(1.0))
+
+
+def two_modes():
+    mixing = dist.Categorical(np.array([0.4, 0.6]))
+    numpyro.sample("x", dist.MixtureSameFamily(mixing, dist.Normal(np.array([-8.0, 8.0]), 1.0)))
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Every tail looks heavy by a narrow margin; notes the limits of the looks."""
+    limits = []
+    heavy_tails = calls.heavy_tails
+
+    def look(names, values, limit):
+        limits.append((len(values), limit))
+        return heavy_tails(names, values, limit)
+
+    monkeypatch.setattr(calls, "close", lambda tails: True)
+    monkeypatch.setattr(calls, "heavy_tails", look)
+    return limits
+
+
+@pytest.mark.parametrize("model", [exponential, two_modes])
+@pytest.mark.parametrize("seed", SEEDS[:3])
+def test_the_draws_of_the_longer_look_are_kept(model, seed, narrow):
+    fit = taut.fit(model, seed=seed, progress=False)
+    assert narrow[1] == (LONG_LOOK * DRAWS, LARGE_KURTOSIS_OF_MANY)
+    pool = fit._record.pool
+    assert len(pool) == LONG_LOOK * DRAWS
+    old, new = pool.values["x"][:DRAWS], pool.values["x"][DRAWS:]
+    # Both are the posterior's: shares of the draws below the median, as many as are independent.
+    middle = np.median(old)
+    worth = min(float(pool.effective("x")), DRAWS)
+    assert abs((new < middle).mean() - 0.5) < 5 * np.sqrt(0.5 / worth)
+    values, _ = fit._oracle("a test")(pool.z)
+    np.testing.assert_allclose(values, pool.log_p, rtol=1e-5, atol=1e-5)
+    assert fit.sample(LONG_LOOK * DRAWS)["x"].shape == (LONG_LOOK * DRAWS,)
+
+
+def test_no_longer_look_where_it_would_take_too_many_gradients(monkeypatch, narrow):
+    monkeypatch.setattr(run, "gradients_for", lambda pool, wanted: 1e18)
+    fit = taut.fit(exponential, progress=False)
+    assert len(narrow) == 1
+    assert len(fit._record.pool) == DRAWS
+
+
+def test_no_longer_look_without_checks(narrow):
+    fit = taut.fit(exponential, checks=False, progress=False)
+    assert len(narrow) == 1
+    assert len(fit._record.pool) == DRAWS
