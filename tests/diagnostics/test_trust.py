@@ -15,7 +15,7 @@ NAMES = ("a", "b")
 DRAWS = 4096
 
 
-def _weights(k_hat=0.2, efficiency=0.8, beyond=0.5):
+def _weights(k_hat=0.2, efficiency=0.8, beyond=(0.5, 0.0)):
     log_weights = np.full(DRAWS, -np.log(DRAWS))
     estimates = (-1.0, 0.1), (-0.9, 0.1)
     return Weights(log_weights, k_hat, 0.7, efficiency * DRAWS, beyond, *estimates)
@@ -121,19 +121,25 @@ RULES = {
         "trusted",
     ),
     "k-hat of next to nothing": (
-        {"weights": _weights(3.5, 0.5, beyond=0.009)},
+        {"weights": _weights(3.5, 0.5, beyond=(0.009, 0.0))},
         "k-hat",
         "good",
         "trusted",
     ),
     "k-hat of what can be seen": (
-        {"weights": _weights(3.5, 0.5, beyond=0.011)},
+        {"weights": _weights(3.5, 0.5, beyond=(0.011, 0.0))},
         "k-hat",
         "doubt",
         "usable",
     ),
+    "k-hat of a single draw": (
+        {"weights": _weights(3.5, 0.5, beyond=(0.02, 0.02))},
+        "k-hat",
+        "good",
+        "trusted",
+    ),
     "k-hat of next to nothing, where nothing else looked": (
-        {"weights": _weights(3.5, 0.5, beyond=0.009), **NO_CHAINS},
+        {"weights": _weights(3.5, 0.5, beyond=(0.009, 0.0)), **NO_CHAINS},
         "k-hat",
         "bad",
         "not trusted",
@@ -299,6 +305,10 @@ def test_the_worst_coordinate_is_named():
 SOURCES = {
     "settled chains": (_weights(0.6, 0.05), _chains(), "chains"),
     "reliable weights, worth more": (_weights(0.5, 0.07), _chains(), "weights"),
+    # The noise of 256 draws is 0.118: a mean has moved beyond 0.178, a sd beyond a factor 1.15.
+    "weights that chains moved away from": (_weights(0.3, 0.5), _chains(-0.19), "chains"),
+    "weights that chains widened": (_weights(0.3, 0.5), _chains(ratio=1.16), "chains"),
+    "weights that chains hardly moved": (_weights(0.3, 0.5), _chains(0.17, 1.14), "weights"),
     "weights worth twice the chains": (_weights(0.6, 0.12), _chains(), "chains"),
     "weights worth four times the chains": (_weights(0.6, 0.25), _chains(), "weights"),
     "unreliable weights": (_weights(0.8, 0.8), _chains(), "chains"),

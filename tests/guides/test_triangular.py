@@ -30,6 +30,8 @@ def make(seed, dim=DIM, size=0.2):
         size * rng.normal(size=rows.shape) * rows,
         pairs,
         size * rng.normal(size=after.shape) * after,
+        size * rng.normal(size=after.shape) * after,
+        size * rng.normal(size=dim),
         size * rng.normal(size=dim),
         size * rng.normal(size=dim),
     )

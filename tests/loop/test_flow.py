@@ -1,11 +1,14 @@
 """Bending a Gaussian into a flow, on posteriors whose evidence is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from batches import covariance, gaussian, log_gamma
 from seeds import SEEDS
 
 from taut.guides.full_rank import FullRankNormal
+from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.flow import FEWEST_DRAWS, FlowFit, _better, climb
 from taut.loop.gaussian import GaussianSearch
 from taut.loop.monitor import Monitor, OutOfTime
@@ -27,10 +30,32 @@ def _funnel(z):
         return constant + values, np.column_stack([own, -shrink[:, None] * rest])
 
 
+_round = gaussian(np.zeros(2), np.array([[2.0, 0.6], [0.6, 1.0]]))
+
+
 def _banana(z):
     off = z[:, 1] - 0.5 * z[:, 0] ** 2
     values = -0.5 * z[:, 0] ** 2 - 0.5 * off**2 - LOG_2PI
     return values, np.column_stack([-z[:, 0] + off * z[:, 0], -off])
+
+
+def _scaled(log_scale, slope, lean):
+    """A standard normal v, and (lean + another) times a scale that hangs on v."""
+
+    def batch(z):
+        v, x = z.T
+        with np.errstate(over="ignore", invalid="ignore"):
+            noise = x * np.exp(-log_scale(v)) - lean
+            values = -0.5 * v**2 - 0.5 * noise**2 - log_scale(v) - LOG_2PI
+            down = slope(v) * ((noise + lean) * noise - 1.0)
+            return values, np.column_stack([-v + down, -noise * np.exp(-log_scale(v))])
+
+    return batch
+
+
+# A scale quadratic in what it hangs on; and a shift that shrinks with the scale.
+_bent_scale = _scaled(lambda v: 0.2 * (v**2 - 1.0) + 0.3 * v, lambda v: 0.4 * v + 0.3, 0.0)
+_leaning = _scaled(lambda v: 0.6 * v, lambda v: 0.6, 1.5)
 
 
 def _skewed(z):
@@ -39,7 +64,13 @@ def _skewed(z):
     return values - 0.26086724653166654 * z.shape[1], gradients
 
 
-POSTERIORS = {"funnel": (_funnel, 5), "banana": (_banana, 2), "log-gamma": (_skewed, 3)}
+POSTERIORS = {
+    "funnel": (_funnel, 5),
+    "banana": (_banana, 2),
+    "bent scale": (_bent_scale, 2),
+    "leaning": (_leaning, 2),
+    "log-gamma": (_skewed, 3),
+}
 
 
 def _fit(name, batch, dim, seed, **options):
@@ -59,7 +90,7 @@ def _elbo(batch, guide, seed):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_what_the_flow_holds_it_finds(name, seed):
-    # The evidence is one. Funnel and banana are flows of this kind; a log-gamma nearly is.
+    # The evidence is one. All are flows of this kind; a log-gamma nearly is.
     batch, dim = POSTERIORS[name]
     before, after, _ = _fit("auto", batch, dim, seed)
     assert after.guide.name == "flow"
@@ -101,6 +132,47 @@ def test_a_draw_that_gains_very_much_does_not_hide_what_all_gain():
     gains[0] = 200.0
     assert _better(gains, np.zeros(1024))
     assert not _better(-gains, np.zeros(1024))
+
+
+def _both(batch, share, distance=60.0):
+    """A density and a Gaussian of some share far from it."""
+    far = gaussian(np.full(2, distance), np.eye(2))
+
+    def joint(z):
+        values, gradients = batch(z)
+        others, theirs = far(z)
+        values, others = values + np.log1p(-share), others + np.log(share)
+        total = np.logaddexp(values, others)
+        first = np.exp(values - total)[:, None]
+        return total, first * gradients + (1.0 - first) * theirs
+
+    return joint
+
+
+def _mixture(gaussian_guide, share, distance=60.0):
+    locs = np.array([gaussian_guide.loc, np.full(2, distance)])
+    trils = np.array([gaussian_guide.scale_tril, np.eye(2)])
+    return MixtureNormal(np.array([1.0 - share, share]), locs, trils)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("batch", "share", "expected"),
+    [(_banana, 2e-3, "flow"), (_banana, 0.02, "mixture"), (_round, 2e-3, "mixture")],
+)
+def test_next_to_no_mass_elsewhere_does_not_keep_the_rest_from_being_bent(
+    batch, share, expected, seed
+):
+    before, _, _ = _fit("auto", batch, 2, seed)
+    monitor = Monitor(_both(batch, share), Progress(False))
+    outcome = dataclasses.replace(before, guide=_mixture(before.guide, share))
+    after = climb("auto", outcome, monitor, np.random.default_rng(seed), DOUBLE, 1.0)
+    assert after.guide.name == expected
+    assert monitor.best is after.guide or expected == "mixture"
+    if expected == "flow":
+        assert list(after.rungs) == ["mixture", "full-rank", "flow"]
+        elbo, error = _elbo(_both(batch, share), after.guide, seed)
+        assert elbo > np.log1p(-share) - 0.05 - 5.0 * error
 
 
 def test_other_guides_are_left_alone():

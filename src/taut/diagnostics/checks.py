@@ -12,7 +12,13 @@ from taut._core.resampling import resample
 from taut.diagnostics.psis import Weights, importance_weights
 from taut.diagnostics.response import response_ratios
 from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, Chains, ShortHmc
-from taut.diagnostics.trust import doubtful, draws_from, far_off, harmless, weights_worth
+from taut.diagnostics.trust import (
+    HARMLESS_MASS,
+    doubtful,
+    draws_from,
+    far_off,
+    weights_worth,
+)
 from taut.diagnostics.walk import FULL, THIN, Schedule, groups_of, shares_of
 from taut.guides.guide import Guide
 from taut.guides.mixture_normal import MixtureNormal
@@ -123,11 +129,11 @@ def draw_to_weigh(guide: Guide, monitor: Monitor, rng: np.random.Generator) -> D
 
 
 def misfits(drawn: Draws) -> bool:
-    """Whether the weights of a guide's draws are bad, and more than far out."""
+    """Whether the weights of a guide's draws are bad, and perhaps more than far out."""
     if not np.isfinite(drawn.log_p).any():
         return False
     weights = importance_weights(drawn.log_ratios)
-    return doubtful(weights) and not harmless(weights)
+    return doubtful(weights) and weights.beyond[0] >= HARMLESS_MASS
 
 
 def _unsound(z: np.ndarray, sound: np.ndarray, monitor: Monitor) -> Checks:

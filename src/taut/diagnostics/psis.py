@@ -28,7 +28,7 @@ class Weights:
         k_threshold: above this the weights cannot be relied on, min(1 - 1 / log10(draws), 0.7).
         effective: effective number of draws.
         beyond: share of the mass that lies in draws weighing more than ten times the mean, where
-            the guide is that much too small.
+            the guide is that much too small, and its standard error.
         elbo: mean log weight and its standard error.
         log_evidence: log of the mean weight and its jackknife standard error.
     """
@@ -37,7 +37,7 @@ class Weights:
     k_hat: float
     k_threshold: float
     effective: float
-    beyond: float
+    beyond: tuple[float, float]
     elbo: tuple[float, float]
     log_evidence: tuple[float, float]
 
@@ -63,7 +63,8 @@ def importance_weights(log_ratios: Float[np.ndarray, " draws"]) -> Weights:
     smoothed, k_hat = smooth(log_ratios)
     weights = np.exp(smoothed)
     raw = np.exp(log_ratios - log_ratios.max())
-    beyond = float(raw[raw > BEYOND * raw.mean()].sum() / raw.sum())
+    heavy = raw[raw > BEYOND * raw.mean()] / raw.sum()
+    beyond = float(heavy.sum()), float(np.sqrt((heavy**2).sum()))
     elbo = float(log_ratios.mean())
     elbo_error = float(finite.std(ddof=1) / np.sqrt(draws)) if len(finite) > 1 else np.inf
     threshold = min(1.0 - 1.0 / np.log10(draws), 0.7)

@@ -74,6 +74,15 @@ class Chains:
         """The largest drift of a mean, in sds, that the chains' own noise makes of no drift."""
         return _largest(self.states.shape[-1]) / np.sqrt(self.effective)
 
+    @property
+    def moved(self) -> bool:
+        """Whether a mean or a sd drifted by more than that and what does not matter."""
+        widened = np.abs(np.log(self.sd_ratio)).max()
+        return bool(
+            np.abs(self.mean_drift).max() > MOVED + self.noise
+            or widened > np.log(WIDENED) + self.noise / np.sqrt(2.0)
+        )
+
 
 class ShortHmc:
     """Moves chains in coordinates whitened by the guide, later by their own covariance.
@@ -113,7 +122,7 @@ class ShortHmc:
             noise = largest * error
             settled = bool(
                 moved < MOVED + noise
-                and change < WIDENED + noise
+                and change < WIDENED + noise / np.sqrt(2.0)
                 and memory < REMEMBERED + largest / np.sqrt(states.shape[1])
                 and acceptance > LEAST_ACCEPTANCE
             )

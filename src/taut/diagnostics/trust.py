@@ -154,17 +154,24 @@ def doubtful(weights: Weights, margin: float = 0.0) -> bool:
 
 
 def harmless(weights: Weights) -> bool:
-    """Whether next to nothing of the mass lies where the guide is much too small."""
-    return weights.beyond < HARMLESS_MASS
+    """Whether no more than next to nothing of the mass clearly lies where the guide is too small.
+
+    A single draw shows no share at all.
+    """
+    share, error = weights.beyond
+    return share - error < HARMLESS_MASS
 
 
 def draws_from(weights: Weights, chains: Chains | None) -> str:
     """Return where corrected draws come from: "chains", "weights" or "guide".
 
-    Chains that settled are preferred, unless the weights are reliable and worth more draws.
+    Chains that settled are preferred, unless the weights are reliable and worth more draws. What
+    chains moved away from, weights rest on: they only reach where the guide does.
     """
     worth = weights_worth(weights)
     if chains is not None and chains.settled:
+        if chains.moved:
+            return "chains"
         reliable = weights.k_hat <= 0.5 or weights.efficiency >= NOT_NEEDED_EFFICIENCY
         margin = 1.0 if reliable else 3.0
         return "weights" if worth > margin * chains.effective else "chains"
@@ -205,7 +212,7 @@ def _weights(weights: Weights, chains: Chains | None) -> Finding:
     if not doubtful(weights, CLEARLY * error if looked else 0.0):
         level, text = "good", f"Importance weights are well behaved: {share}."
     elif looked and harmless(weights):
-        mass = f"{100 * weights.beyond:.1g} % of the mass"
+        mass = f"{100 * weights.beyond[0]:.1g} % of the mass"
         level, text = "good", f"The guide is too small only far out, with {mass}: {share}."
     else:
         level = "doubt"
@@ -300,8 +307,8 @@ def _modes(solutions: Solutions, coordinates: Sequence[str]) -> Finding:
         return Finding("solutions", float(found), np.nan, "bad", text, advice)
     harmless = shift.max() < MEAN_ERROR and ratio.max() < SD_RATIO
     text = (
-        f"{found} separate solutions, with shares of the mass of about {shares}; one Gaussian "
-        "holds the first only."
+        f"{found} separate solutions, with shares of the mass of about {shares}; the guide was "
+        "fitted around the first only."
     )
     if harmless:
         return Finding("solutions", float(found), 1.0, "note", text)

@@ -11,7 +11,7 @@ from taut.diagnostics.checks import draw_to_weigh, misfits, run_checks
 from taut.diagnostics.more_draws import gradients_for, more_draws
 from taut.diagnostics.tails import LONG_LOOK
 from taut.guides.full_rank import FullRankNormal
-from taut.loop.allowance import allowed_gradients
+from taut.loop.allowance import ALLOWED_WORK
 from taut.loop.flow import climb
 from taut.loop.gaussian import GaussianSearch
 from taut.loop.monitor import Monitor, OutOfTime
@@ -94,6 +94,7 @@ class Run:
         self._checking = self._random(2)
         with single_blas_thread():
             self.outcome = self._search()
+        self._fitted_with = self.monitor.gradients
         self._clock.lap("fit")
 
     def _new_search(self) -> Any:
@@ -149,11 +150,14 @@ class Run:
         return Pool(values, checked.z, checked.log_p, checked.source, checked.independent)
 
     def look_longer(self, pool: Pool) -> Pool | None:
-        """Return a pool with several times as many draws; None if it would take too long."""
+        """Return a pool with several times as many draws; None if it would take too long.
+
+        With it the checks must not take more gradients than the fit, but for some cheap ones.
+        """
         wanted = (LONG_LOOK - 1) * len(pool)
-        work = self._oracle.executable.work
-        allowed = allowed_gradients(work, self.monitor.gradients)
-        if not self.checked.complete or gradients_for(pool, wanted) > allowed:
+        needed = self.monitor.gradients - self._fitted_with + gradients_for(pool, wanted)
+        allowed = self._fitted_with + ALLOWED_WORK / self._oracle.executable.work
+        if not self.checked.complete or needed > allowed:
             return None
         self._line.update("a longer look at a tail", gradients=self.monitor.gradients)
         try:

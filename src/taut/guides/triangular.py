@@ -1,10 +1,11 @@
 """A flow without neural networks: where and how wide a coordinate is depends on those before it.
 
-In coordinates whitened by a Gaussian, `x_i = h_i(e_i) exp(s_i) + t_i`. The log scale `s_i` is
-linear and the shift `t_i` quadratic in the noise before `i`; `h_i` is the sinh-arcsinh map, which
-gives a marginal skewness and tails (Jones and Pewsey 2009, Biometrika 96). This is a triangular
-transport map (Marzouk, Moselhy, Parno and Spantini 2016, arXiv 1602.05023): its Jacobian is
-triangular and its inverse explicit. Models name parents before children, so the neck of a funnel
+In coordinates whitened by a Gaussian, `x_i = (h_i(e_i) + l_i) exp(s_i) + t_i`. The log scale `s_i`
+and the shift `t_i` are quadratic in the noise before `i`; the lean `l_i` is a shift that shrinks
+with the scale, as that of a group does with the sd of all groups. `h_i` is the sinh-arcsinh map,
+which gives a marginal skewness and tails (Jones and Pewsey 2009, Biometrika 96). This is a
+triangular transport map (Marzouk, Moselhy, Parno and Spantini 2016, arXiv 1602.05023): its Jacobian
+is triangular and its inverse explicit. Models name parents before children, so the neck of a funnel
 stands before what it scales.
 """
 
@@ -29,15 +30,16 @@ MOMENT_DRAWS = 8192
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-    """The pieces of `x = h(e) exp(log_scale) + shift` at some noise.
+    """The pieces of `x = (h(e) + lean) exp(log_scale) + shift` at some noise.
 
     Attributes:
         noise: e (draws, dim).
         linear: one and h, what scales and shifts are linear in (draws, dim + 1).
-        products: orthonormal products of pairs of noise (draws, pairs).
+        products: orthonormal products of pairs of noise, likewise (draws, pairs).
         log_scale: s (draws, dim).
         angle: (arcsinh(e) + skew) exp(tail), of which h is the hyperbolic sine (draws, dim).
         marginal: h (draws, dim).
+        inner: h + lean (draws, dim).
         width: exp(s) (draws, dim).
         slope: derivative of h (draws, dim).
         log_slope: its logarithm (draws, dim).
@@ -51,6 +53,7 @@ class Layers:
     log_scale: Float[Any, "draws dim"]
     angle: Float[Any, "draws dim"]
     marginal: Float[Any, "draws dim"]
+    inner: Float[Any, "draws dim"]
     width: Float[Any, "draws dim"]
     slope: Float[Any, "draws dim"]
     log_slope: Float[Any, "draws dim"]
@@ -71,6 +74,8 @@ class TriangularFlow(LatentGuide):
         pairs: which noise each product is made of (pairs, 2).
         bend: coefficients of the products in the shifts, zero for coordinates up to either of the
             pair (pairs, dim).
+        stretch: those in the log scales, likewise (pairs, dim).
+        lean: shifts that are multiplied by the scale (dim,).
         skew: asymmetry of each marginal, 0 for none (dim,).
         tail: logarithm of each marginal's tail weight, 0 for a normal's (dim,).
     """
@@ -81,6 +86,8 @@ class TriangularFlow(LatentGuide):
     shift: Float[Any, "rows dim"]
     pairs: Int[Any, "pairs 2"]
     bend: Float[Any, "pairs dim"]
+    stretch: Float[Any, "pairs dim"]
+    lean: Float[Any, " dim"]
     skew: Float[Any, " dim"]
     tail: Float[Any, " dim"]
     name = "flow"
@@ -90,9 +97,9 @@ class TriangularFlow(LatentGuide):
         """Return the flow that is a given Gaussian."""
         dim = gaussian.dim
         rows = np.zeros((dim + 1, dim))
-        pairs, bend = np.zeros((0, 2), int), np.zeros((0, dim))
+        pairs, bend, zero = np.zeros((0, 2), int), np.zeros((0, dim)), np.zeros(dim)
         loc, scale_tril = np.asarray(gaussian.loc), np.asarray(gaussian.scale_tril)
-        return cls(loc, scale_tril, rows, rows, pairs, bend, np.zeros(dim), np.zeros(dim))
+        return cls(loc, scale_tril, rows, rows, pairs, bend, bend, zero, zero, zero)
 
     @property
     def dim(self) -> int:
@@ -116,14 +123,16 @@ class TriangularFlow(LatentGuide):
         lower = 1.0 / upper
         marginal, cosh = 0.5 * (upper - lower), 0.5 * (upper + lower)
         linear = xp.concatenate([xp.ones_like(noise[:, :1]), marginal], axis=1)
-        log_scale = _through(linear, self.log_scale)
+        log_scale, shift = _through(linear, self.log_scale), _through(linear, self.shift)
+        if len(self.pairs):
+            log_scale = log_scale + _through(products, self.stretch)
+            shift = shift + products @ self.bend
         width = xp.exp(log_scale)
         slope = cosh / root * weight
         log_slope = xp.log(slope)
         gradient = marginal / (cosh * root) * weight - noise / squares
-        x = marginal * width + _through(linear, self.shift)
-        if len(self.pairs):
-            x = x + products @ self.bend
+        inner = marginal + self.lean
+        x = inner * width + shift
         return Layers(
             noise,
             linear,
@@ -131,6 +140,7 @@ class TriangularFlow(LatentGuide):
             log_scale,
             angle,
             marginal,
+            inner,
             width,
             slope,
             log_slope,
@@ -172,7 +182,9 @@ class TriangularFlow(LatentGuide):
         if len(self.pairs) == 0:
             return result
         first, second = self.pairs[:, 0], self.pairs[:, 1]
-        bent = (white @ self.bend.T) * product_scale(self._same(xp))
+        stretched = white * layers.width * layers.inner + 1.0
+        bent = _add_back(white @ self.bend.T, stretched, self.stretch)
+        bent = bent * product_scale(self._same(xp))
         identity = xp.eye(self.dim)
         result = result + (bent * noise[:, second]) @ identity[first]
         return result + (bent * noise[:, first]) @ identity[second]
@@ -187,7 +199,7 @@ class TriangularFlow(LatentGuide):
             white: gradients of log p with respect to x there.
         """
         wide = white * layers.width
-        through = _add_back(wide, wide * layers.marginal + 1.0, self.log_scale[1:])
+        through = _add_back(wide, wide * layers.inner + 1.0, self.log_scale[1:])
         return _add_back(through, white, self.shift[1:])
 
     def inverse(self, z: Float[Any, "*draws dim"]) -> Float[Any, "*draws dim"]:
@@ -202,7 +214,7 @@ class TriangularFlow(LatentGuide):
         drivers = set(range(self.dim)) if _rows(both) is None else set(_rows(both).tolist())
         columns: list[Any] = []
         for i in range(self.dim):
-            marginal = (x[:, i] - shift[:, i]) * xp.exp(-log_scale[:, i])
+            marginal = (x[:, i] - shift[:, i]) * xp.exp(-log_scale[:, i]) - self.lean[i]
             angle = xp.arcsinh(marginal)
             columns.append(xp.sinh(angle * xp.exp(-self.tail[i]) - self.skew[i]))
             if i in drivers:
@@ -211,6 +223,7 @@ class TriangularFlow(LatentGuide):
             for row in np.flatnonzero(pairs.max(axis=1, initial=-1) == i):
                 j, k = pairs[row]
                 bent = product(columns[j], columns[k], j == k)
+                log_scale = log_scale + bent[:, None] * self.stretch[row]
                 shift = shift + bent[:, None] * self.bend[row]
         return match_dtype(xp.stack(columns, axis=1).reshape(z.shape), z)
 

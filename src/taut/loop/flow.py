@@ -11,6 +11,7 @@ import numpy as np
 
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.guide import standard_log_prob
+from taut.guides.mixture_normal import MixtureNormal
 from taut.guides.noise import matched_noise, power_of_two
 from taut.guides.triangular import TriangularFlow
 from taut.loop.allowance import allowed_gradients
@@ -21,7 +22,9 @@ from taut.loop.stages import Outcome, default_tolerance
 from taut.loop.verdict import Verdict
 from taut.objectives.triangular import FlowEvaluation, Terms, TermsChart, evaluate_flow, grow
 
-FEWEST_DRAWS, MOST_DRAWS = 512, 1024
+# More draws are taken where the coefficients are fitted to those by so many nats.
+FEWEST_DRAWS, MOST_DRAWS, LARGEST_DRAWS = 512, 1024, 4096
+OVERFITTED = 0.1
 DRAWS_PER_DIM, ENOUGH_DRAWS = 8, 2048
 MOST_ROUNDS = 5
 EVALUATIONS_PER_ROUND = 40
@@ -34,6 +37,9 @@ CLEARLY = 2.0
 
 # Nats of one draw beyond which a gain is no longer counted.
 MOST_GAIN = 1.0
+
+# Of the mass, what other solutions may have where a flow around the first is tried.
+NEXT_TO_NOTHING = 0.01
 
 # Nats that a term must promise.
 LEAST_GAIN = 5e-4
@@ -100,9 +106,13 @@ class FlowFit:
                 most_draws = 2 * most_draws
                 evaluation = self._evaluate(evaluation.guide, draws)
                 continue
-            evaluation = kept = fresh
+            evaluation = fresh
+            if kept is None or fresh.loss < kept.loss:
+                kept = fresh
             # The truth lies between a loss on the draws it was fitted to and one on fresh draws.
             overfitted = 0.5 * max(fresh.loss - fitted.loss, 0.0)
+            if overfitted > OVERFITTED:
+                most_draws = min(2 * most_draws, LARGEST_DRAWS)
             gap = max(overfitted, decrease if number else 0.0)
             settled = overfitted < self._tolerance and decrease < self._tolerance
             self._monitor.record(evaluation, "flow", gap)
@@ -188,7 +198,8 @@ def climb(
     """Go on from a Gaussian to a flow where the guide's name allows it and there is need.
 
     Args:
-        name: "auto" bends a Gaussian that is not good enough, "flow" any; others stay.
+        name: "auto" bends a Gaussian that is not good enough, one of a mixture with nearly all of
+            its mass too, "flow" any; others stay.
         outcome: the fitted guide.
         monitor: the watched batch function.
         rng: source of the draws.
@@ -198,11 +209,32 @@ def climb(
     """
     guide = outcome.guide
     most = np.inf if name == "flow" else allowed_gradients(work, monitor.gradients)
-    if name not in ("auto", "flow") or not isinstance(guide, FullRankNormal) or not most:
+    if name not in ("auto", "flow") or not most or outcome.verdict.reason == "non-finite":
         return outcome
-    if outcome.verdict.reason == "non-finite":
-        return outcome
-    tolerance = LOOSER * default_tolerance(guide.dim)
-    return FlowFit(monitor, rng, resolution, tolerance, most).run(
-        outcome, name == "flow" or misfits
-    )
+    fit = FlowFit(monitor, rng, resolution, LOOSER * default_tolerance(guide.dim), most)
+    if isinstance(guide, FullRankNormal):
+        return fit.run(outcome, name == "flow" or misfits)
+    if isinstance(guide, MixtureNormal) and guide.weights.max() > 1.0 - NEXT_TO_NOTHING:
+        return _instead_of(fit, outcome, monitor, rng)
+    return outcome
+
+
+def _instead_of(
+    fit: FlowFit, outcome: Outcome, monitor: Monitor, rng: np.random.Generator
+) -> Outcome:
+    """Bend the one solution of a mixture that has nearly all of the mass, if that is better.
+
+    The neck of a funnel, where a density may have no bound, stands apart from the rest of it.
+    """
+    mixture = outcome.guide
+    main = mixture.components[int(mixture.weights.argmax())]
+    bent = fit.run(dataclasses.replace(outcome, guide=main), always=True)
+    if isinstance(bent.guide, TriangularFlow):
+        z, log_q = mixture.draw(MOST_DRAWS, rng)
+        seen, flow = monitor(z)[0] - log_q, bent.rungs["flow"]
+        error = np.hypot(seen.std() / np.sqrt(len(seen)), flow.std() / np.sqrt(len(flow)))
+        # Where the others are not within the flow it lacks them, but not by more than their mass.
+        if flow.mean() - seen.mean() > NEXT_TO_NOTHING + CLEARLY * error:
+            return dataclasses.replace(bent, rungs={"mixture": seen, **bent.rungs})
+    monitor.best = mixture
+    return outcome

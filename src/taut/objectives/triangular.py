@@ -17,9 +17,10 @@ from taut.guides.guide import LOG_2PI
 from taut.guides.triangular import Layers, TriangularFlow, product
 from taut.objectives.matched_elbo import Batch, Evaluation
 
-# A term is taken on if its gradient is this many standard errors from zero; or fewer, if all terms
-# of one source together, such as the scales that hang on one neck, stand out by so many.
-CLEAR, CLEAR_IN_COMPANY, CLEAR_TOGETHER = 3.5, 2.0, 5.0
+# A term is taken on if its gradient is this many standard errors from zero, more where there are
+# thousands to choose from; or fewer, if all terms of one source together, such as the scales that
+# hang on one neck, stand out.
+CLEAR, CLEAR_IN_COMPANY, SURE = 3.5, 2.0, 3.0
 MOST_PAIRS = 64
 
 # Above the first dimension products are made of these coordinates only, and of squares; above the
@@ -65,6 +66,7 @@ class Terms:
         shift: of its `shift` (dim + 1, dim).
         pairs: its pairs (pairs, 2).
         bend: of its `bend` (pairs, dim).
+        stretch: of its `stretch` (pairs, dim).
     """
 
     marginals: bool
@@ -72,29 +74,38 @@ class Terms:
     shift: Bool[np.ndarray, "rows dim"]
     pairs: Int[np.ndarray, "pairs 2"]
     bend: Bool[np.ndarray, "pairs dim"]
+    stretch: Bool[np.ndarray, "pairs dim"]
 
     @classmethod
     def none(cls, dim: int) -> "Terms":
         """Return the terms of a Gaussian with independent x."""
         rows = np.zeros((dim + 1, dim), bool)
         rows[0] = True
-        return cls(False, rows, rows, np.zeros((0, 2), int), np.zeros((0, dim), bool))
+        none = np.zeros((0, dim), bool)
+        return cls(False, rows, rows, np.zeros((0, 2), int), none, none)
+
+    @property
+    def lean(self) -> Bool[np.ndarray, " dim"]:
+        """Which leans are: where no term scales a coordinate its lean is a constant shift."""
+        return np.vstack([self.log_scale[1:], self.stretch]).max(axis=0)
 
     @property
     def count(self) -> int:
         """How many coefficients depend on other coordinates."""
-        return int(self.log_scale[1:].sum() + self.shift[1:].sum() + self.bend.sum())
+        linear = self.log_scale[1:].sum() + self.shift[1:].sum()
+        return int(linear + self.bend.sum() + self.stretch.sum())
 
     @property
     def size(self) -> int:
         """How many coefficients are free."""
-        return self.count + (4 if self.marginals else 2) * self.log_scale.shape[1]
+        own = (4 if self.marginals else 2) * self.log_scale.shape[1]
+        return self.count + own + int(self.lean.sum())
 
     def flow(self, guide: TriangularFlow) -> TriangularFlow:
         """Return a flow with room for the coefficients of the pairs; its own come first."""
-        more = len(self.pairs) - len(guide.pairs)
-        bend = np.concatenate([guide.bend, np.zeros((more, guide.dim))])
-        return dataclasses.replace(guide, pairs=self.pairs, bend=bend)
+        more = np.zeros((len(self.pairs) - len(guide.pairs), guide.dim))
+        bend, stretch = (np.concatenate([old, more]) for old in (guide.bend, guide.stretch))
+        return dataclasses.replace(guide, pairs=self.pairs, bend=bend, stretch=stretch)
 
 
 def grow(terms: Terms, evaluation: FlowEvaluation, least: float) -> Terms:
@@ -105,7 +116,7 @@ def grow(terms: Terms, evaluation: FlowEvaluation, least: float) -> Terms:
     """
     layers, dim = evaluation.layers, evaluation.guide.dim
     residual = evaluation.white - _score(evaluation)
-    stretched = residual * layers.marginal * layers.width
+    stretched = residual * layers.inner * layers.width
     before = np.vstack([np.zeros(dim, bool), np.arange(dim) > np.arange(dim)[:, None]])
     # The curvature of a scale is 2, that of a shift 1, where the flow is still the Gaussian.
     scale_gain = _gain(layers.linear, stretched, 2.0, before)
@@ -116,9 +127,9 @@ def grow(terms: Terms, evaluation: FlowEvaluation, least: float) -> Terms:
     if dim > ALL_ROWS:
         scale_gain[1:][~drivers] = 0.0
         shift_gain[1:][~drivers] = 0.0
-    pairs, bend = _grow_pairs(terms, evaluation, residual, drivers, least)
+    pairs, bend, stretch = _grow_pairs(terms, evaluation, residual, stretched, drivers, least)
     scale, shift = terms.log_scale | (scale_gain > least), terms.shift | (shift_gain > least)
-    grown = Terms(terms.marginals, scale, shift, pairs, bend)
+    grown = Terms(terms.marginals, scale, shift, pairs, bend, stretch)
     freed = terms.marginals or terms.count > 0 or grown.count == 0
     return dataclasses.replace(grown, marginals=freed)
 
@@ -127,9 +138,10 @@ def _grow_pairs(
     terms: Terms,
     evaluation: FlowEvaluation,
     residual: np.ndarray,
+    stretched: np.ndarray,
     drivers: np.ndarray,
     least: float,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     noise, dim = evaluation.noise, evaluation.guide.dim
     first, second = np.triu_indices(max(dim - 1, 0))
     if dim > ALL_PAIRS:
@@ -139,20 +151,30 @@ def _grow_pairs(
         first, second = first[wanted], second[wanted]
     after = np.arange(dim) > second[:, None]
     products = product(noise[:, first], noise[:, second], first == second)
-    gain = np.where((found := _gain(products, residual, 1.0, after)) > least, found, 0.0)
-    total = gain.sum(axis=1)
+    bend_gain = _gain(products, residual, 1.0, after)
+    stretch_gain = _gain(products, stretched, 2.0, after)
+    bent, scaled = bend_gain > least, stretch_gain > least
+    total = np.where(bent, bend_gain, 0.0).sum(axis=1)
+    total += np.where(scaled, stretch_gain, 0.0).sum(axis=1)
     rows = {tuple(pair): row for row, pair in enumerate(terms.pairs.tolist())}
-    pairs, bend = terms.pairs.tolist(), list(terms.bend)
+    pairs, bend, stretch = terms.pairs.tolist(), list(terms.bend), list(terms.stretch)
     for candidate in np.argsort(-total, kind="stable"):
         if total[candidate] == 0.0:
             break
         pair = (int(first[candidate]), int(second[candidate]))
         if pair in rows:
-            bend[rows[pair]] = bend[rows[pair]] | (gain[candidate] > 0.0)
+            row = rows[pair]
+            bend[row] = bend[row] | bent[candidate]
+            stretch[row] = stretch[row] | scaled[candidate]
         elif len(pairs) < MOST_PAIRS:
             pairs.append(list(pair))
-            bend.append(gain[candidate] > 0.0)
-    return np.array(pairs, int).reshape(-1, 2), np.array(bend, bool).reshape(-1, dim)
+            bend.append(bent[candidate])
+            stretch.append(scaled[candidate])
+    return (
+        np.array(pairs, int).reshape(-1, 2),
+        np.array(bend, bool).reshape(-1, dim),
+        np.array(stretch, bool).reshape(-1, dim),
+    )
 
 
 def _gain(
@@ -164,9 +186,14 @@ def _gain(
     variance = np.maximum((features**2).T @ residual**2 / draws - mean**2, 0.0) / draws
     variance = np.where(allowed, variance, 0.0)
     squares = np.where(allowed, mean**2, 0.0)
-    excess = (squares - variance).sum(axis=1)
-    together = excess > CLEAR_TOGETHER * np.sqrt(2.0 * (variance**2).sum(axis=1))
-    least = np.where(together, CLEAR_IN_COMPANY, CLEAR)[:, None]
+    # The largest of so many gradients stands out by as much where all are noise.
+    alone = max(CLEAR, np.sqrt(2.0 * np.log(max(np.sum(allowed), 1))))
+    # And a sum of squares by no more (Laurent and Massart 2000, Annals of Statistics 28, lemma 1),
+    # but for a chance of exp(-SURE) in all.
+    doubt = np.log(max(np.sum(allowed.any(axis=1)), 1)) + SURE
+    noise = 2.0 * np.sqrt(doubt * (variance**2).sum(axis=1)) + 2.0 * doubt * variance.max(axis=1)
+    together = (squares - variance).sum(axis=1) > noise
+    least = np.where(together, CLEAR_IN_COMPANY, alone)[:, None]
     clear = squares > least**2 * variance
     return np.where(clear, squares / (2.0 * curvature), 0.0)
 
@@ -202,25 +229,32 @@ class TermsChart:
             self._scale.sum(),
             self._shift.sum(),
             terms.bend.sum(),
+            terms.stretch.sum(),
+            terms.lean.sum(),
         ]
         self.size = int(sum(self._sizes))
 
     def guide(self, point: Float[np.ndarray, " size"]) -> TriangularFlow:
         """Return the flow at a point."""
         old = self._guide
-        own, scale, shift, bend = np.split(point, np.cumsum(self._sizes)[:-1])
+        own, scale, shift, bend, stretch, leans = np.split(point, np.cumsum(self._sizes)[:-1])
         own = _marginal_root()[:, : self._own] @ own.reshape(self._own, self._dim)
-        log_scale, shifts, bends = old.log_scale.copy(), old.shift.copy(), old.bend.copy()
+        log_scale, shifts = old.log_scale.copy(), old.shift.copy()
+        bends, stretches, lean = old.bend.copy(), old.stretch.copy(), old.lean.copy()
         log_scale[0] += own[0]
         shifts[0] += own[1]
         log_scale[1:][self._scale] += np.sqrt(0.5) * scale
         shifts[1:][self._shift] += shift
         bends[self._terms.bend] += bend
+        stretches[self._terms.stretch] += np.sqrt(0.5) * stretch
+        lean[self._terms.lean] += leans
         return dataclasses.replace(
             old,
             log_scale=log_scale,
             shift=shifts,
             bend=bends,
+            stretch=stretches,
+            lean=lean,
             skew=old.skew + own[2],
             tail=old.tail + own[3],
         )
@@ -229,7 +263,7 @@ class TermsChart:
         """Return the gradient of the loss at the evaluation's flow."""
         layers, white, guide = evaluation.layers, evaluation.white, evaluation.guide
         draws = len(white)
-        stretched = white * layers.marginal * layers.width + 1.0
+        stretched = white * layers.inner * layers.width + 1.0
         # The marginal's derivative with respect to its angle.
         slope = np.sqrt(1.0 + layers.marginal**2)
         turned = guide.pull_marginal(layers, white) * slope + layers.marginal / slope
@@ -242,6 +276,8 @@ class TermsChart:
             np.sqrt(0.5) * _products(layers.marginal, stretched, self._scale),
             _products(layers.marginal, white, self._shift),
             (layers.products.T @ white)[self._terms.bend],
+            np.sqrt(0.5) * (layers.products.T @ stretched)[self._terms.stretch],
+            (white * layers.width).sum(axis=0)[self._terms.lean],
         ]
         return -np.concatenate(parts) / draws
 
