@@ -71,6 +71,36 @@ def _student() -> tuple[Callable, Moments]:
     return model, {"x": (np.zeros(20), np.full(20, np.sqrt(3.0)))}
 
 
+def _hierarchy(groups: int) -> tuple[Callable, Moments]:
+    """A centred hierarchy of five values a group, whose sd is hardly told from zero.
+
+    Given the sd all else is Gaussian, so its moments are those of a sum over a grid.
+    """
+    rng, each = np.random.default_rng(groups), 5
+    values = rng.normal(0.3 * rng.standard_normal((groups, 1)), 1.0, (groups, each))
+
+    def model() -> None:
+        mean = numpyro.sample("mean", dist.Normal(0.0, 5.0))
+        sd = numpyro.sample("sd", dist.HalfNormal(1.0))
+        with numpyro.plate("groups", groups):
+            group = numpyro.sample("group", dist.Normal(mean, sd))
+        numpyro.sample("y", dist.Normal(group[:, None], 1.0).to_event(2), obs=values)
+
+    grid = np.linspace(1e-6, 3.0, 30_001)
+    averages, variance = values.mean(axis=1), grid**2 + 1.0 / each
+    precision = groups / variance + 1.0 / 25.0
+    centre = averages.sum() / variance / precision
+    log_density = -0.5 * (groups * np.log(variance) + (averages**2).sum() / variance)
+    log_density += 0.5 * (precision * centre**2 - np.log(precision) - grid**2)
+    weights = np.exp(log_density - log_density.max())
+    weights /= weights.sum()
+    moments = {}
+    for name, means, spread in (("sd", grid, 0.0), ("mean", centre, 1.0 / precision)):
+        mean = weights @ means
+        moments[name] = mean, np.sqrt(weights @ (spread + (means - mean) ** 2))
+    return model, moments
+
+
 def known() -> dict[str, tuple[Callable, Moments]]:
     """Return models without data by name, with exact means and sds of their sites."""
     four = np.random.default_rng(3).normal(0.0, 5.0, (4, 10))
@@ -91,6 +121,9 @@ def known() -> dict[str, tuple[Callable, Moments]]:
         "two modes, 0.02 and 0.98": _modes(two, [0.02, 0.98]),
         "four modes, 10 dims": _modes(four, [0.4, 0.3, 0.2, 0.1]),
         "uniform(0, 1e6) around 5": _wide_prior(),
+        "30 groups, centred": _hierarchy(30),
+        "60 groups, centred": _hierarchy(60),
+        "110 groups, centred": _hierarchy(110),
     }
 
 

@@ -33,6 +33,9 @@ WEIGHED_DRAWS = 4096
 # as they take no more gradients than the fit did.
 ENOUGH_EFFECTIVE = 1500.0
 
+# Where they moved away from the guide, noise comes on top of what they have not made good.
+ENOUGH_IF_MOVED = 3000.0
+
 # After so many short rounds a guide that is far off gets a long run of chains instead of more.
 ROUNDS_WHEN_FAR_OFF = 2
 
@@ -202,7 +205,10 @@ def _run_chains(
             monitor.progress.update("longer chains", gradients=monitor.gradients)
             return hmc.persist(chains) if affordable else chains
         while chains.settled and chains.rounds < schedule.rounds:
-            enough = max(chains.effective, weights_worth(weights)) >= ENOUGH_EFFECTIVE
+            if chains.moved:
+                enough = chains.effective >= ENOUGH_IF_MOVED
+            else:
+                enough = max(chains.effective, weights_worth(weights)) >= ENOUGH_EFFECTIVE
             if enough or monitor.gradients + schedule.cost > most:
                 break
             chains = hmc.extend(chains)

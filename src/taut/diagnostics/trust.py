@@ -259,7 +259,8 @@ def _drift(chains: Chains, coordinates: Sequence[str]) -> Finding:
             "reparameterise the model (a centred hierarchy non-centred, say) or run NUTS",
             HMC_REFERENCE,
         )
-    noise = chains.noise if chains.settled else 0.0
+    # As for k-hat: settled chains have mended what is not clearly beyond the limit.
+    noise = CLEARLY / np.sqrt(chains.effective) if chains.settled else 0.0
     limit = round(SD_RATIO * (1.0 + noise / np.sqrt(2.0)), 2)
     if ratio.max() > limit or drift.max() > MEAN_ERROR + noise:
         text = f"The guide was off: {moved}. The returned draws are corrected."
