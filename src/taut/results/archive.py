@@ -94,7 +94,7 @@ def read(path: str | os.PathLike) -> Record:
     weights = None
     if "weights" in document:
         numbers = document["weights"]
-        for name in ("elbo", "log_evidence"):
+        for name in ("beyond", "elbo", "log_evidence"):
             numbers[name] = tuple(numbers[name])
         weights = Weights(**_get(arrays, "weights"), **numbers)
     weighed = _get(arrays, "weighed")
