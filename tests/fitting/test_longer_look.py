@@ -9,6 +9,7 @@ from seeds import SEEDS
 import taut
 from taut.diagnostics.tails import LARGE_KURTOSIS_OF_MANY, LONG_LOOK
 from taut.fitting import calls, run
+from taut.loop.monitor import OutOfTime
 
 DRAWS = 4096
 
@@ -59,6 +60,18 @@ def test_no_longer_look_where_it_would_take_too_many_gradients(monkeypatch, narr
     fit = taut.fit(exponential, progress=False)
     assert len(narrow) == 1
     assert len(fit._record.pool) == DRAWS
+
+
+@pytest.mark.parametrize("stop", [OutOfTime, KeyboardInterrupt])
+def test_a_longer_look_that_is_stopped_leaves_the_fit_as_it_was(stop, monkeypatch, narrow):
+    def stopped(*arguments):
+        raise stop
+
+    monkeypatch.setattr(run, "more_draws", stopped)
+    fit = taut.fit(exponential, progress=False)
+    assert len(narrow) == 1
+    assert len(fit._record.pool) == DRAWS
+    assert fit.trust == taut.fit(exponential, progress=False).trust
 
 
 def test_no_longer_look_without_checks(narrow):

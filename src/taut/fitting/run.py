@@ -165,6 +165,9 @@ class Run:
             log_p, _ = self.monitor(more)
         except OutOfTime:
             return None
+        except KeyboardInterrupt:
+            self.monitor.progress.interrupt()
+            return None
         values = self._constrainer(more)
         joined = {name: np.concatenate([pool.values[name], values[name]]) for name in values}
         chains = pool.chains if pool.source == "chains" else LONG_LOOK * pool.chains

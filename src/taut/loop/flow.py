@@ -165,6 +165,12 @@ def _better(flow: np.ndarray, gaussian: np.ndarray) -> bool:
     )
 
 
+def _exceeds(one: np.ndarray, other: np.ndarray, nats: float) -> bool:
+    """Whether the mean of one sample is clearly above that of an independent one by some nats."""
+    error = np.sqrt(one.var() / len(one) + other.var() / len(other))
+    return bool(one.mean() - other.mean() > nats + CLEARLY * error)
+
+
 def _wild(guide: TriangularFlow) -> bool:
     """Whether a draw farther out than those it was fitted to can overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -232,9 +238,8 @@ def _instead_of(
     if isinstance(bent.guide, TriangularFlow):
         z, log_q = mixture.draw(MOST_DRAWS, rng)
         seen, flow = monitor(z)[0] - log_q, bent.rungs["flow"]
-        error = np.hypot(seen.std() / np.sqrt(len(seen)), flow.std() / np.sqrt(len(flow)))
         # Where the others are not within the flow it lacks them, but not by more than their mass.
-        if flow.mean() - seen.mean() > NEXT_TO_NOTHING + CLEARLY * error:
+        if not np.isfinite(seen).all() or _exceeds(flow, seen, NEXT_TO_NOTHING):
             return dataclasses.replace(bent, rungs={"mixture": seen, **bent.rungs})
     monitor.best = mixture
     return outcome
