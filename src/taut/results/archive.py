@@ -33,7 +33,7 @@ from taut.posterior.pool import Pool
 from taut.results.record import Record
 from taut.targets.program import Site
 
-FORMAT = 1
+FORMAT = 2
 _KINDS = (FullRankNormal, MeanFieldNormal, LowRankNormal, MixtureNormal, TriangularFlow)
 GUIDES = {guide.name: guide for guide in _KINDS}
 
