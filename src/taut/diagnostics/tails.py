@@ -15,18 +15,31 @@ from jaxtyping import Float
 
 from taut.diagnostics.psis import fit_pareto
 
-# Of 1,500 independent draws the sd is then known to no better than five per cent.
-LARGE_KURTOSIS = round(1.0 + 4.0 * 1500 * 0.05**2, 1)
 
-# The kurtosis of some thousand draws of a tail like an exponential's scatters by a factor of up to
-# two. Within it, the word is left to a longer look: of 20,000 draws the sd is known to two per cent
-# up to the last limit.
-CLOSE, LONG_LOOK = 2.0, 5
-LARGE_KURTOSIS_OF_MANY = round(1.0 + 4.0 * 20_000 * 0.02**2, 1)
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Above which a tail is heavy.
 
+    Attributes:
+        kurtosis: of the draws.
+        shape: of the heavier of the two tails.
+    """
+
+    kurtosis: float
+    shape: float
+
+
+# Of 1,500 independent draws the sd is with this kurtosis known to no better than five per cent.
 # From a shape of 1/4 on the fourth moment does not exist, and the sd has no standard error. A shape
 # fitted to 200 draws has an error of 0.1 itself, of which half is allowed.
-LARGE_SHAPE = 0.3
+OF_SOME = Limits(round(1.0 + 4.0 * 1500 * 0.05**2, 1), 0.3)
+
+# The kurtosis of some thousand draws of a tail like an exponential's scatters by a factor of up to
+# two. Within it, and within the error of a shape, the word is left to a longer look: of 20,000
+# draws the sd is with this kurtosis known to two per cent, and the error of a shape is 0.04.
+CLOSE = Limits(2.0 * OF_SOME.kurtosis, OF_SOME.shape + 0.1)
+LONG_LOOK = 5
+OF_MANY = Limits(round(1.0 + 4.0 * 20_000 * 0.02**2, 1), 0.27)
 
 # The share of the draws that a tail's shape is fitted to, and the fewest of them.
 TAIL_SHARE, FEWEST = 0.05, 100
@@ -42,18 +55,18 @@ class Tail:
     Attributes:
         kurtosis: that of a normal is three.
         shape: of the heavier tail; that of a normal is below zero. NaN if it was not looked at.
-        limit: above it the kurtosis is large.
+        limits: above which it is heavy.
     """
 
     kurtosis: float
     shape: float
-    limit: float = LARGE_KURTOSIS
+    limits: Limits = OF_SOME
 
 
 def heavy_tails(
     names: Sequence[str],
     values: Float[np.ndarray, "draws scalars"],
-    limit: float = LARGE_KURTOSIS,
+    limits: Limits = OF_SOME,
 ) -> dict[str, Tail]:
     """Return the tail of each scalar whose kurtosis or shape is large."""
     centred = np.asarray(values, float)
@@ -64,17 +77,16 @@ def heavy_tails(
     kurtosis = (centred**4).mean(axis=0) / np.maximum(variance**2, 1e-300)
     found = {}
     for i in np.flatnonzero(kurtosis > SUSPECT_KURTOSIS).tolist():
-        tail = Tail(float(kurtosis[i]), _shape(centred[:, i]), limit)
-        if tail.kurtosis > limit or tail.shape > LARGE_SHAPE:
+        tail = Tail(float(kurtosis[i]), _shape(centred[:, i]), limits)
+        if tail.kurtosis > limits.kurtosis or tail.shape > limits.shape:
             found[names[i]] = tail
     return found
 
 
 def close(tails: Mapping[str, Tail]) -> bool:
-    """Whether tails were found heavy by a kurtosis that more draws may not bear out."""
+    """Whether tails were found heavy by a margin that more draws may not bear out."""
     return bool(tails) and all(
-        tail.kurtosis < CLOSE * LARGE_KURTOSIS and not tail.shape > LARGE_SHAPE
-        for tail in tails.values()
+        tail.kurtosis < CLOSE.kurtosis and not tail.shape > CLOSE.shape for tail in tails.values()
     )
 
 

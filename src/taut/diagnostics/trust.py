@@ -18,7 +18,7 @@ from taut.diagnostics.psis import Weights, log_mean
 from taut.diagnostics.response import response_finding
 from taut.diagnostics.short_hmc import REFERENCE as HMC_REFERENCE
 from taut.diagnostics.short_hmc import Chains
-from taut.diagnostics.tails import LARGE_SHAPE, Tail
+from taut.diagnostics.tails import Tail
 from taut.loop.verdict import Verdict
 
 # What a reader of a posterior would notice.
@@ -341,10 +341,11 @@ def _heavy(tails: dict[str, Tail]) -> Finding:
         "Report quantiles instead."
     )
     heaviest = max(tails.values(), key=lambda tail: tail.kurtosis)
-    if heaviest.kurtosis > heaviest.limit:
-        return Finding("tails", round(heaviest.kurtosis, 1), heaviest.limit, "doubt", text)
+    limits = heaviest.limits
+    if heaviest.kurtosis > limits.kurtosis:
+        return Finding("tails", round(heaviest.kurtosis, 1), limits.kurtosis, "doubt", text)
     shape = max(tail.shape for tail in tails.values())
-    return Finding("tails", round(shape, 2), LARGE_SHAPE, "doubt", text)
+    return Finding("tails", round(shape, 2), limits.shape, "doubt", text)
 
 
 def _caveat(solutions: Solutions) -> Finding:

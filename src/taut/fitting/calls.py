@@ -9,13 +9,7 @@ from typing import Any
 import numpy as np
 
 from taut._core.errors import InputError
-from taut.diagnostics.tails import (
-    LARGE_KURTOSIS,
-    LARGE_KURTOSIS_OF_MANY,
-    Tail,
-    close,
-    heavy_tails,
-)
+from taut.diagnostics.tails import OF_MANY, OF_SOME, Limits, Tail, close, heavy_tails
 from taut.diagnostics.trust import Solutions, judge
 from taut.fitting.options import check_options, parameters_of
 from taut.fitting.run import Clock, Run
@@ -99,7 +93,7 @@ def fit(
     tails = _tails(bound, pool)
     clock.lap("draws")
     if close(tails) and (longer := run.look_longer(pool)) is not None:
-        pool, tails = longer, _tails(bound, longer, LARGE_KURTOSIS_OF_MANY)
+        pool, tails = longer, _tails(bound, longer, OF_MANY)
         clock.lap("checks")
 
     solutions = _solutions(run.search, outcome)
@@ -186,10 +180,10 @@ def _solutions(search: Any, outcome: Outcome) -> Solutions:
     return Solutions(search.starts, means, sds, np.asarray(logs), held, once)
 
 
-def _tails(bound: Target, pool: Pool, limit: float = LARGE_KURTOSIS) -> dict[str, Tail]:
+def _tails(bound: Target, pool: Pool, limits: Limits = OF_SOME) -> dict[str, Tail]:
     names = [site.name for site in bound.program.sites]
     labels = [label for n in names for label in scalar_names(n, pool.values[n].shape[1:])]
-    return heavy_tails(labels, pool.flat(names), limit)
+    return heavy_tails(labels, pool.flat(names), limits)
 
 
 def _versions(libraries: Sequence[str]) -> dict[str, str]:
