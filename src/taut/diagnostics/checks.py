@@ -34,7 +34,7 @@ WEIGHED_DRAWS = 4096
 ENOUGH_EFFECTIVE = 1500.0
 
 # Where they moved away from the guide, noise comes on top of what they have not made good.
-ENOUGH_IF_MOVED = 3000.0
+ENOUGH_IF_MOVED = 2000.0
 
 # After so many short rounds a guide that is far off gets a long run of chains instead of more.
 ROUNDS_WHEN_FAR_OFF = 2
