@@ -12,13 +12,7 @@ from taut._core.resampling import resample
 from taut.diagnostics.psis import Weights, importance_weights
 from taut.diagnostics.response import response_ratios
 from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, Chains, ShortHmc
-from taut.diagnostics.trust import (
-    HARMLESS_MASS,
-    doubtful,
-    draws_from,
-    far_off,
-    weights_worth,
-)
+from taut.diagnostics.trust import HARMLESS_MASS, doubtful, draws_from, far_off, weights_worth
 from taut.diagnostics.walk import FULL, THIN, Schedule, groups_of, shares_of
 from taut.guides.guide import Guide
 from taut.guides.mixture_normal import MixtureNormal

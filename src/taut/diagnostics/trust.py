@@ -306,12 +306,12 @@ def _modes(solutions: Solutions, coordinates: Sequence[str]) -> Finding:
         )
         advice = "search longer with modes=True, or break the symmetry with an ordering or a prior"
         return Finding("solutions", float(found), np.nan, "bad", text, advice)
-    harmless = shift.max() < MEAN_ERROR and ratio.max() < SD_RATIO
+    unseen = shift.max() < MEAN_ERROR and ratio.max() < SD_RATIO
     text = (
         f"{found} separate solutions, with shares of the mass of about {shares}; the guide was "
         "fitted around the first only."
     )
-    if harmless:
+    if unseen:
         return Finding("solutions", float(found), 1.0, "note", text)
     worst = coordinates[int(np.argmax(np.maximum(ratio, shift)))]
     text += f" They differ most in {worst}."

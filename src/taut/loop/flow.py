@@ -15,6 +15,7 @@ from taut.guides.mixture_normal import MixtureNormal
 from taut.guides.noise import matched_noise, power_of_two
 from taut.guides.triangular import TriangularFlow
 from taut.loop.allowance import allowed_gradients
+from taut.loop.dense import better
 from taut.loop.descent import descend
 from taut.loop.efficiency import efficient
 from taut.loop.monitor import Monitor
@@ -165,12 +166,6 @@ def _better(flow: np.ndarray, gaussian: np.ndarray) -> bool:
     )
 
 
-def _exceeds(one: np.ndarray, other: np.ndarray, nats: float) -> bool:
-    """Whether the mean of one sample is clearly above that of an independent one by some nats."""
-    error = np.sqrt(one.var() / len(one) + other.var() / len(other))
-    return bool(one.mean() - other.mean() > nats + CLEARLY * error)
-
-
 def _wild(guide: TriangularFlow) -> bool:
     """Whether a draw farther out than those it was fitted to can overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -239,7 +234,7 @@ def _instead_of(
         z, log_q = mixture.draw(MOST_DRAWS, rng)
         seen, flow = monitor(z)[0] - log_q, bent.rungs["flow"]
         # Where the others are not within the flow it lacks them, but not by more than their mass.
-        if not np.isfinite(seen).all() or _exceeds(flow, seen, NEXT_TO_NOTHING):
+        if better(flow - NEXT_TO_NOTHING, seen):
             return dataclasses.replace(bent, rungs={"mixture": seen, **bent.rungs})
     monitor.best = mixture
     return outcome
