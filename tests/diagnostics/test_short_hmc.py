@@ -122,7 +122,8 @@ def test_settled_chains_are_continued_with_new_draws(seed, within_error):
     guide = FullRankNormal(mean, np.linalg.cholesky(cov))
     _, rounds = _run(batch, guide, seed)
     states = rounds[-1].states
-    further = continue_chains(batch, guide, states, 5000, np.random.default_rng([seed, 3]))
-    assert len(further) == 8192  # two rounds of 16 states of 256 chains
+    further, log_p = continue_chains(batch, guide, states, 5000, np.random.default_rng([seed, 3]))
+    assert len(further) == 5120  # 20 states of 256 chains
+    np.testing.assert_array_equal(log_p, batch(further)[0])
     assert not np.isin(further, states).any()
     _check_moments(further.reshape(-1, FULL.chains, DIM), mean, np.diag(cov), within_error)

@@ -7,6 +7,7 @@ chains have forgotten where they started, the same chains give corrected draws.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -211,8 +212,8 @@ class ShortHmc:
 
 def continue_chains(
     batch: Batch, guide: Guide, states: np.ndarray, wanted: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Return at least `wanted` further states (n, dim) of chains that have settled.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return at least `wanted` further states (n, dim) of settled chains, and log p of each (n,).
 
     Args:
         batch: batched log density and gradient.
@@ -221,13 +222,22 @@ def continue_chains(
         wanted: how many draws are needed.
         rng: source of noise.
     """
-    schedule = dataclasses.replace(FULL, chains=states.shape[1])
+    schedule = _continued(states.shape[1], wanted)
     walk = Walk(batch, states[-1], guide, schedule, rng)
     walk.rewhiten(walk.positions(states))
-    kept: list[np.ndarray] = []
-    while sum(len(part) for part in kept) < wanted:
-        kept.append(_flat(walk.round().states))
-    return np.concatenate(kept)
+    latest = walk.round()
+    return _flat(latest.states), latest.log_p.reshape(-1)
+
+
+def gradients_to_continue(chains: int, wanted: int) -> int:
+    """Return how many gradients `continue_chains` takes for so many states."""
+    return _continued(chains, wanted).cost
+
+
+def _continued(chains: int, wanted: int) -> Schedule:
+    """One round, however long: the step size needs to be found but once."""
+    adapting, kept = FULL.iterations - FULL.kept, math.ceil(wanted / chains)
+    return dataclasses.replace(FULL, chains=chains, iterations=adapting + kept, kept=kept)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -137,7 +137,7 @@ class Walk:
         Args:
             leapfrog: gradients of one iteration, instead of the schedule's.
         """
-        places, acceptances = [], []
+        kept, acceptances = [], []
         schedule = self._schedule
         adapting = schedule.iterations - schedule.kept
         for iteration in range(schedule.iterations):
@@ -147,14 +147,10 @@ class Walk:
                 self._step_size *= float(np.exp(gain * (acceptance - ACCEPTANCE)))
                 self._step_size = min(max(self._step_size, 1e-3), 2.0)
             else:
-                places.append(self._place)
+                kept.append((self._place.z, self._place.log_p, self._place.position))
                 acceptances.append(acceptance)
-        return Round(
-            np.array([place.z for place in places]),
-            np.array([place.log_p for place in places]),
-            np.array([place.position for place in places]),
-            float(np.mean(acceptances)),
-        )
+        states, log_p, positions = map(np.array, zip(*kept, strict=True))
+        return Round(states, log_p, positions, float(np.mean(acceptances)))
 
     def _at(self, position: np.ndarray) -> _Place:
         if self._flow is None:

@@ -161,8 +161,9 @@ class Run:
             return None
         self._line.update("a longer look at a tail", gradients=self.monitor.gradients)
         try:
-            more = more_draws(pool, self.outcome.guide, self.monitor, wanted, self._random(4))
-            log_p, _ = self.monitor(more)
+            more, log_p = more_draws(
+                pool, self.outcome.guide, self.monitor, wanted, self._random(4)
+            )
         except OutOfTime:
             return None
         except KeyboardInterrupt:

@@ -108,7 +108,7 @@ class Fit(Account):
         if n <= len(pool):
             return self._ordered(pool.take(n, rng))
         what = f"more than {len(pool)} draws"
-        more = more_draws(pool, self.guide, self._oracle(what), n - len(pool), rng)
+        more, _ = more_draws(pool, self.guide, self._oracle(what), n - len(pool), rng)
         extra = self._constrain(more, what)
         joined = {k: np.concatenate([pool.values[k], extra[k]])[:n] for k in pool.values}
         return self._ordered(joined)
