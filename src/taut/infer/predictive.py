@@ -154,6 +154,7 @@ class Predictive:
         if any(isinstance(leaf, Tracer) for leaf in leaves):
             return self._draw(*inputs, args, kwargs)
         arguments = bind_arguments(self.model, args, kwargs)
+        given = bool(args or kwargs)
         key = (
             "predictive",
             identity(self.model),
@@ -163,19 +164,20 @@ class Predictive:
         functions: Any = (self.model, self.guide)
         family = _PROGRAMS.family(key, functions)
         arguments = arguments.hold_static(family.held)
-        form = (arguments.key(), self._form())
+        form = (arguments.key(), self._form(given))
         program = _PROGRAMS.find(key, form)
         if program is None:
             program, arguments, held = self._read(arguments, family.watch)
             family.held = (*family.held, *held)
-            _PROGRAMS.keep(key, (arguments.key(), self._form()), program)
+            _PROGRAMS.keep(key, (arguments.key(), self._form(given)), program)
         return program(*inputs, arguments.leaves)
 
-    def _form(self) -> Any:
+    def _form(self, given: bool) -> Any:
         sites = self.return_sites
         options = (self._batch_shape, self.parallel, self.batch_ndims, self.condition_deterministic)
         shapes = jax.tree.map(lambda v: (np.shape(v), str(jnp.result_type(v))), self._values())
-        own = (_own_arguments(self.model), _own_arguments(self.guide))
+        guides = (p for p in (self.model, self.guide) if isinstance(p, AutoGuide))
+        own = [guide.depends_on(given) for guide in guides]
         return structure_key((options, None if sites is None else tuple(sites), shapes, own))
 
     def _without_values(self) -> "Predictive":
@@ -229,7 +231,6 @@ class Predictive:
         kwargs: dict,
         choose: Callable[[dict, dict], list[str]],
     ) -> dict[str, Any]:
-        args, kwargs = _own_arguments(program) or (args, kwargs)
         # Nothing needs a log probability, so a model may skip costly factors.
         masked = handlers.mask(handlers.substitute(program, data=params), mask=False)
         shape = self._batch_shape
@@ -250,7 +251,8 @@ class Predictive:
             seeded = handlers.seed(handlers.substitute(masked, substitute_fn=given), rng_seed=key)
             trace = handlers.trace(seeded).get_trace(*args, **kwargs)
             found = {name: trace[name]["value"] for name in choose(trace, values)}
-            empty.update({n: jnp.shape(v) for n, v in found.items() if jnp.size(v) == 0})
+            arrays = {n: v for n, v in found.items() if trace[n]["type"] != "param"}
+            empty.update({n: jnp.shape(v) for n, v in arrays.items() if jnp.size(v) == 0})
             return {n: v for n, v in found.items() if n not in empty}
 
         flat = jax.tree.map(lambda v: jnp.reshape(v, (count, *jnp.shape(v)[len(shape) :])), samples)
@@ -295,14 +297,6 @@ class _PredictiveProgram:
 
     def __call__(self, key: Any, samples: dict, params: dict, leaves: tuple) -> dict[str, Any]:
         return self._draw(key, samples, params, leaves)
-
-
-def _own_arguments(program: Callable | None) -> tuple[tuple, dict] | None:
-    """Return the arguments an autoguide was fitted with.
-
-    Called without the data, its model would have the observed sites among the latents.
-    """
-    return program._remembered if isinstance(program, AutoGuide) else None
 
 
 def _all_sites(trace: dict, _: dict) -> list[str]:

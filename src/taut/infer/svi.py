@@ -124,7 +124,7 @@ class SVI:
             check_started(self._read_sites(args, kwargs, init_params), init_params)
             given = {name: (True, value) for name, value in (init_params or {}).items()}
             return self._problem.start(rng_key, given, args, kwargs)
-        program, leaves = self._prepare(args, kwargs, init_params)
+        program, leaves = self._prepare(args, kwargs, init_params, rng_key)
         check_started(program.sites, init_params)
         return program.start(leaves, rng_key, init_params)
 
@@ -189,7 +189,7 @@ class SVI:
         """Return the loss at a state, on the noise that the next step will use."""
         if _traced(svi_state, args, kwargs):
             return self._problem.evaluate(self._known_sites(args, kwargs), svi_state, args, kwargs)
-        program, leaves = self._prepare(args, kwargs)
+        program, leaves = self._prepare(args, kwargs, evaluating=True)
         return program.evaluate(leaves, svi_state)
 
     def run(
@@ -238,7 +238,7 @@ class SVI:
 
             state, losses = jax.lax.scan(body, init_state, None, length=num_steps)
             return SVIRunResult(self.get_params(state), state, losses)
-        program, leaves = self._prepare(args, kwargs, init_params)
+        program, leaves = self._prepare(args, kwargs, init_params, rng_key)
         findings = program.findings(leaves)
         leaves = jax.device_put(leaves)
         line = Progress(progress_bar)
@@ -296,15 +296,24 @@ class SVI:
         return sites
 
     def _prepare(
-        self, args: tuple, kwargs: dict, init_params: dict | None = None
+        self,
+        args: tuple,
+        kwargs: dict,
+        init_params: dict | None = None,
+        key: Any = 0,
+        evaluating: bool = False,
     ) -> tuple[SVIProgram, tuple]:
         """Find or make the program for these arguments; return it with the data leaves."""
         if isinstance(self.guide, AutoGuide):
-            # Its medians and draws are asked for without arguments later.
-            self.guide.setup(*args, **kwargs, **self.static_kwargs)
+            # Its medians and draws are asked for without arguments later; they are those of the
+            # data it was fitted to, not of any it is evaluated on.
+            if not evaluating or not self.guide.remembers:
+                self.guide.setup(*args, **kwargs, **self.static_kwargs)
         elif isinstance(self.guide, NumPyroAutoGuide) and self.guide.prototype_trace is None:
-            # It keeps what it learns in its first call, which must not be under a trace.
-            handlers.seed(self.guide, rng_seed=0)(*args, **kwargs, **self.static_kwargs)
+            # It keeps what it learns in its first call, which must not be under a trace; the point
+            # it starts from too, so that comes from the key as in NumPyro.
+            seed = key if isinstance(key, int) else jax.random.split(key, 3)[2]
+            handlers.seed(self.guide, seed)(*args, **kwargs, **self.static_kwargs)
         self._supplied = init_params or self._supplied
         program, arguments = find_program(self._problem, args, kwargs, self._supplied)
         problems = initial_params(init_params, program.shapes)

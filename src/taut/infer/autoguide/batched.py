@@ -43,7 +43,7 @@ class AutoBatched(AutoGaussian):
 
         Args:
             params: the fitted parameters.
-            *args: the model's arguments; those of the guide's latest call by default.
+            *args: the model's arguments; those of the latest fit by default.
             **kwargs: the model's keyword arguments.
         """
         structure = self._recall_for(self._dim(params), args, kwargs).structure

@@ -9,6 +9,7 @@ Inference", 2017.
 """
 
 import abc
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -31,8 +32,9 @@ class AutoContinuous(AutoGuide):
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run the guide as a NumPyro program."""
-        bound = self._bind(args, kwargs)
+        bound = self._bind(*self._chosen(args, kwargs))
         latent = self._sample_latent(bound)
+        bound = self._for_dim(bound, jnp.shape(latent)[-1])
         result = {}
         for name, placed in bound.place(bound.structure.split(latent)).items():
             event_dim = jnp.ndim(placed.value) - jnp.ndim(placed.log_jacobian)
@@ -42,15 +44,15 @@ class AutoContinuous(AutoGuide):
 
     @property
     def latent_dim(self) -> int:
-        """Length of the latent vector, for the arguments of the latest call."""
+        """Length of the latent vector, for the arguments of the latest fit."""
         return self._recall((), {}).structure.dim
 
     @abc.abstractmethod
     def _sample_latent(self, bound: BoundModel) -> Any:
         """Declare the params and sample the latent vector (dim,)."""
 
-    def _bind(self, args: tuple, kwargs: dict) -> BoundModel:
-        bound = super()._bind(args, kwargs)
+    def _read(self, args: tuple, kwargs: dict) -> BoundModel:
+        bound = super()._read(args, kwargs)
         if not bound.structure.latents:
             raise UnsupportedError(
                 f"{type(self).__name__} found no latent variables in the model; use an empty "
@@ -75,15 +77,15 @@ class AutoContinuous(AutoGuide):
 
     def _recall_for(self, dim: int, args: tuple, kwargs: dict) -> BoundModel:
         """Bind arguments, laid out for latent vectors of a given length."""
-        bound = self._recall(args, kwargs)
+        return self._for_dim(self._recall(args, kwargs), dim)
+
+    def _for_dim(self, bound: BoundModel, dim: int) -> BoundModel:
+        """Lay out a model for latent vectors of a given length."""
         if bound.structure.dim == dim:
             return bound
-        # A model called without its observations has more latent sites: predictions.
-        shapes = {latent.name: latent.shape for latent in bound.structure.latents}
-        for structure in self._structures.values():
-            kept = all(shapes.get(x.name) == x.shape for x in structure.latents)
-            if structure.dim == dim and kept:
-                return BoundModel(self.model, bound.arguments, structure)
+        fitted = self._fitted
+        if fitted is not None and fitted.dim == dim:
+            return dataclasses.replace(bound, structure=fitted)
         raise InputError(
             f"the params are for {dim} latent coordinates, but with these arguments the model has "
             f"{bound.structure.dim}; pass the arguments that the guide was fitted with"

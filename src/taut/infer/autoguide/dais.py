@@ -48,6 +48,8 @@ class AutoDAIS(AutoContinuous):
     2021.
     """
 
+    needs_data = True
+
     def __init__(
         self,
         model: Callable,
@@ -72,7 +74,8 @@ class AutoDAIS(AutoContinuous):
     ) -> dict[str, Any]:
         """Draw from the guide."""
         bound = self._recall_for(self._dim(params), args, kwargs)
-        empty = bound.without_data()
+        followed = self._with_data(bound)
+        empty = followed.without_data()
 
         def run(keys: Any, params: dict, leaves: Any) -> Any:
             filled = empty.with_data(leaves)
@@ -87,13 +90,13 @@ class AutoDAIS(AutoContinuous):
         # One draw takes the key as it is, as NumPyro's does.
         count = int(np.prod(sample_shape, dtype=int))
         keys = random.split(rng_key, count) if sample_shape else rng_key[None]
-        run = self._compile(("draws", bound.arguments.key()), run)
-        latent = run(keys, params, bound.arguments.leaves)
+        run = self._compile(("draws", followed.arguments.key()), run)
+        latent = run(keys, params, followed.arguments.leaves)
         parts = bound.structure.split(latent.reshape(*sample_shape, -1))
         return self._constrain(bound, parts, tuple(sample_shape), params)
 
-    def _bind(self, args: tuple, kwargs: dict) -> BoundModel:
-        bound = super()._bind(args, kwargs)
+    def _read(self, args: tuple, kwargs: dict) -> BoundModel:
+        bound = super()._read(args, kwargs)
         if bound.structure.subsampled:
             raise UnsupportedError(
                 [SUBSAMPLED.format(name=name) for name in bound.structure.subsampled]
@@ -104,6 +107,7 @@ class AutoDAIS(AutoContinuous):
         return jnp.size(self._lookup(params, f"{self.prefix}_z_0_loc"))
 
     def _sample_latent(self, bound: BoundModel) -> Any:
+        bound = self._with_data(bound)
         structure, prefix = bound.structure, self.prefix
         given = model_params(bound)
         dynamics = declare_dynamics(prefix, self.annealing, structure.dim)

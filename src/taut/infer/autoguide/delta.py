@@ -9,9 +9,9 @@ import numpyro.distributions as dist
 from numpyro.infer.initialization import init_to_median
 
 from taut.infer.autoguide.bound_model import BoundModel
-from taut.infer.autoguide.guide import Start
 from taut.infer.autoguide.param import param
 from taut.infer.autoguide.sites import AutoSites
+from taut.infer.autoguide.start import Start
 from taut.infer.autoguide.structure import Latent
 from taut.targets.bijection import latent_bijection
 
@@ -65,7 +65,7 @@ class AutoDelta(AutoSites):
     def covariance(self, params: dict, *names: str) -> Any:
         """Return zeros: a point does not vary."""
         point = self.median(params)
-        names = names or tuple(latent.name for latent in self._recall((), {}).structure.latents)
+        names = names or self._recall((), {}).structure.names
         self._check_names(names, point)
         size = sum(int(jnp.size(point[name])) for name in names)
         return jnp.zeros((size, size))

@@ -31,7 +31,7 @@ class AutoGaussian(AutoPosterior):
         Args:
             params: the fitted parameters.
             quantiles: one number between 0 and 1, or an array of them.
-            *args: the model's arguments; those of the guide's latest call by default.
+            *args: the model's arguments; those of the latest fit by default.
             **kwargs: the model's keyword arguments.
 
         Returns:

@@ -2,11 +2,13 @@
 
 An autoguide is a NumPyro program made from a model. It keeps no data and no shapes of one data set
 as its own: what it knows of the model is kept apart for each structure of arguments, and read anew
-when something the model's function reads has changed. The arguments of the latest call are
-remembered, so that medians, quantiles and draws can be asked for without giving them again.
+when something the model's function reads has changed. The arguments of the latest fit are
+remembered, so that medians, quantiles and draws can be asked for without giving them again. Which
+sites had data there is remembered too: left out later, these data are for the model to predict.
 """
 
 import abc
+import dataclasses
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
@@ -23,8 +25,8 @@ from numpyro.infer.initialization import init_to_uniform
 from taut._core.errors import InputError, did_you_mean, first_few
 from taut._core.fingerprint import Watch
 from taut.infer.autoguide.bound_model import BoundModel
-from taut.infer.autoguide.start import MOST_TRIES, Candidates, find_start
-from taut.infer.autoguide.structure import Latent, Structure, read_structure
+from taut.infer.autoguide.start import MOST_TRIES, Candidates, Start, find_start
+from taut.infer.autoguide.structure import Structure, read_structure
 from taut.targets.arguments import bind_arguments
 
 # Draws made into named values at once: bounds the memory that deterministic sites take.
@@ -40,6 +42,12 @@ NO_ARGUMENTS = (
 )
 
 
+NEEDS_DATA = (
+    "{guide} follows the density of the model with its data, and was called without those of "
+    "{names}; pass them, or call guide.setup(...) with the arguments of the fit once"
+)
+
+
 class AutoGuide(abc.ABC):
     """A guide made from a model.
 
@@ -51,7 +59,12 @@ class AutoGuide(abc.ABC):
             not make are made as the model makes them.
         forward_mode_differentiation: taken for the sake of programs that give it; a starting point
             is found without differentiating the model.
+
+    Attributes:
+        needs_data: whether draws depend on the data, not on the params alone.
     """
+
+    needs_data = False
 
     def __init__(
         self,
@@ -73,12 +86,16 @@ class AutoGuide(abc.ABC):
         self.create_plates = create_plates
         self.forward_mode_differentiation = forward_mode_differentiation
         self._remembered: tuple[tuple, dict] | None = None
+        self._set_up = False
+        # What those arguments make of the model; known of arguments that were traced, too.
+        self._fitted: Structure | None = None
         self._forget()
 
     def options(self) -> dict[str, Any]:
         """Return all that makes this guide what it is; nothing that it has learned of data."""
         state = self.__getstate__()
-        state.pop("_remembered")
+        for name in ("_remembered", "_set_up", "_fitted"):
+            state.pop(name)
         return state
 
     def __getstate__(self) -> dict:
@@ -113,7 +130,7 @@ class AutoGuide(abc.ABC):
         Args:
             rng_key: a random key.
             params: the fitted parameters, as `svi.get_params` or `result.params` give them.
-            *args: the model's arguments; those of the guide's latest call by default.
+            *args: the model's arguments; those of the latest fit by default.
             sample_shape: shape of the leading axes.
             **kwargs: the model's keyword arguments.
 
@@ -125,9 +142,27 @@ class AutoGuide(abc.ABC):
     def setup(self, *args: Any, **kwargs: Any) -> None:
         """Read the model and remember these arguments for later draws, medians and quantiles.
 
-        Calling the guide does the same, unless its arguments are being traced.
+        `SVI` does this in `init`, `run` and `update`; so does a call of the guide with all data,
+        unless its arguments are being traced. Called without some of the data that are remembered,
+        the guide leaves the sites that had them to the model.
         """
-        self._bind(args, kwargs)
+        self._fitted = self._read(args, kwargs).structure
+        self._remembered, self._set_up = (args, kwargs), True
+
+    @property
+    def remembers(self) -> bool:
+        """Whether draws can be made without giving the model's arguments."""
+        return self._remembered is not None
+
+    def depends_on(self, given: bool) -> Any:
+        """Return what the draws of a call depend on besides its arguments and the params.
+
+        Args:
+            given: whether it has arguments.
+        """
+        fitted = self._fitted
+        names = fitted and (fitted.names, fitted.observed)
+        return names, None if given and not self.needs_data else self._remembered
 
     def median(self, params: dict, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the median of each latent and deterministic site under the guide."""
@@ -141,7 +176,7 @@ class AutoGuide(abc.ABC):
         Args:
             params: the fitted parameters.
             quantiles: one number between 0 and 1, or an array of them.
-            *args: the model's arguments; those of the guide's latest call by default.
+            *args: the model's arguments; those of the latest fit by default.
             **kwargs: the model's keyword arguments.
 
         Returns:
@@ -165,7 +200,7 @@ class AutoGuide(abc.ABC):
             A matrix with a row for each number of the named sites, in that order.
         """
         draws = self._summary_draws(params, (), {})
-        names = names or tuple(latent.name for latent in self._recall((), {}).structure.latents)
+        names = names or self._recall((), {}).structure.names
         self._check_names(names, draws)
         flat = jnp.concatenate([draws[n].reshape(SUMMARY_DRAWS, -1) for n in names], axis=1)
         return jnp.atleast_2d(jnp.cov(flat, rowvar=False))
@@ -181,8 +216,12 @@ class AutoGuide(abc.ABC):
         if unknown:
             raise InputError([f"unknown site {n!r}{did_you_mean(n, known)}" for n in unknown])
 
-    def _bind(self, args: tuple, kwargs: dict) -> BoundModel:
-        """Read the model for these arguments, and remember them."""
+    def _read(self, args: tuple, kwargs: dict) -> BoundModel:
+        """Read the model for these arguments.
+
+        Raises:
+            InputError: the guide cannot be one for it.
+        """
         if self._watch.changes() != self._changes:
             self._forget()
         arguments = bind_arguments(self.model, args, kwargs)
@@ -197,24 +236,53 @@ class AutoGuide(abc.ABC):
             self._held[outer_key] = arguments.static_arrays()
             key = arguments.key()
             self._structures[key] = structure
-        bound = BoundModel(self.model, arguments, self._structures[key])
-        if not bound.traced:
-            self._remembered = args, kwargs
+        return BoundModel(self.model, arguments, self._structures[key])
+
+    def _bind(self, args: tuple, kwargs: dict) -> BoundModel:
+        """Read the model for these arguments, without latents that had data in the fit."""
+        bound, fitted = self._read(args, kwargs), self._fitted
+        if fitted is not None:
+            structure = bound.structure.without_predictions(fitted)
+            if structure.predicted:
+                return dataclasses.replace(bound, structure=structure)
+        if not bound.traced and not self._is_remembered(args, kwargs):
+            self._remembered, self._set_up = (args, kwargs), False
+        if not bound.traced or fitted is None or bound.structure.names != fitted.names:
+            self._fitted = bound.structure
         return bound
 
+    def _is_remembered(self, args: tuple, kwargs: dict) -> bool:
+        known = self._remembered
+        return known is not None and args is known[0] and kwargs is known[1]
+
+    def _chosen(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        """Return the arguments given, or those remembered when there are none."""
+        if args or kwargs or self._remembered is None:
+            return args, kwargs
+        return self._remembered
+
     def _recall(self, args: tuple, kwargs: dict) -> BoundModel:
-        """Bind the arguments given, or those of the latest call when there are none."""
-        if args or kwargs:
+        """Bind the arguments given, or those remembered when there are none."""
+        args, kwargs = self._chosen(args, kwargs)
+        if args or kwargs or self._remembered is not None:
             return self._bind(args, kwargs)
-        if self._remembered is not None:
-            return self._bind(*self._remembered)
         try:
             return self._bind((), {})
         except InputError:
             raise InputError(NO_ARGUMENTS) from None
 
-    def _start(self, bound: BoundModel) -> "Start":
-        return Start(self, bound)
+    def _with_data(self, bound: BoundModel) -> BoundModel:
+        """Return a model with its data: those remembered where some are left out."""
+        if not bound.structure.predicted:
+            return bound
+        if self._remembered is None or not self._set_up:
+            # What a call happened to be made with need not be what was fitted to.
+            names = first_few(bound.structure.predicted)
+            raise InputError(NEEDS_DATA.format(guide=type(self).__name__, names=names))
+        return self._read(*self._remembered)
+
+    def _start(self, bound: BoundModel) -> Start:
+        return Start(lambda key: self._find_start(bound, key), bound.structure)
 
     def _find_start(self, bound: BoundModel, key: Any) -> dict[str, Any]:
         candidates = Candidates(self.init_loc_fn)
@@ -329,43 +397,3 @@ def _warn_of_circles(structure: Structure) -> None:
             "there is mass around pi, use numpyro.infer.reparam.CircularReparam",
             stacklevel=4,
         )
-
-
-class Start:
-    """The starting point of one call of a guide, found when a param is first made.
-
-    Args:
-        guide: whose starting point.
-        bound: the model it is for.
-    """
-
-    def __init__(self, guide: AutoGuide, bound: BoundModel):
-        self._guide = guide
-        self._bound = bound
-        self._parts: dict[str, Any] | None = None
-
-    def parts(self, key: Any) -> dict[str, Any]:
-        """Return the sites' unconstrained images."""
-        if self._parts is None:
-            self._parts = self._guide._find_start(self._bound, key)
-        return self._parts
-
-    def full_part(self, latent: Latent, key: Any) -> Any:
-        """Return a site's unconstrained image, repeated to fill subsampled plates."""
-        part = self.parts(key)[latent.name]
-        for axis, (used, full) in enumerate(
-            zip(latent.latent_shape, latent.full_latent_shape, strict=True)
-        ):
-            if used != full:
-                part = jnp.take(part, jnp.arange(full) // -(-full // used), axis=axis)
-        return part
-
-    def of_site(self, latent: Latent) -> Any:
-        """Return what a site's param starts from: only the first of them takes a key."""
-        if self._parts is None:
-            return lambda key: self.full_part(latent, key)
-        return self.full_part(latent, None)
-
-    def vector(self, key: Any) -> Any:
-        """Return the latent vector (dim,)."""
-        return self._bound.structure.join(self.parts(key))

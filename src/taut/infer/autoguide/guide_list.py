@@ -83,6 +83,7 @@ class AutoGuideList(AutoGuide):
         Raises:
             InputError: a site is in no part, or in several.
         """
+        args, kwargs = self._chosen(args, kwargs)
         bound = self._bind(args, kwargs)
         plates = self._plates(bound, args, kwargs)
         indices = {name: plate._indices for name, plate in plates.items()}
@@ -124,7 +125,7 @@ class AutoGuideList(AutoGuide):
         Args:
             params: the fitted parameters.
             quantiles: one number between 0 and 1, or an array of them.
-            *args: the model's arguments; those of the guide's latest call by default.
+            *args: the model's arguments; those of the latest fit by default.
             **kwargs: the model's keyword arguments.
 
         Returns:
@@ -151,8 +152,7 @@ class AutoGuideList(AutoGuide):
         if isinstance(part, AutoGuide):
             draws = part.sample_posterior(key, params, *args, sample_shape=lead, **kwargs)
             return {name: draws[name] for name in _own(part, args, kwargs)}
-        if not (args or kwargs) and self._remembered is not None:
-            args, kwargs = self._remembered
+        args, kwargs = self._chosen(args, kwargs)
 
         def draw(key: Any) -> dict[str, Any]:
             with handlers.block(), handlers.seed(rng_seed=key), handlers.substitute(data=params):

@@ -49,7 +49,7 @@ class AutoLaplaceApproximation(AutoGaussian):
 
         Args:
             params: the fitted parameters.
-            *args: the model's arguments; those of the guide's latest call by default.
+            *args: the model's arguments; those of the latest fit by default.
             **kwargs: the model's keyword arguments.
         """
         transform = self.get_transform(params, *args, **kwargs)
@@ -64,11 +64,11 @@ class AutoLaplaceApproximation(AutoGaussian):
 
         Args:
             params: the fitted parameters.
-            *args: the model's arguments; those of the guide's latest call by default.
+            *args: the model's arguments; those of the latest fit by default.
             **kwargs: the model's keyword arguments.
         """
         loc = self._lookup(params, f"{self.prefix}_loc")
-        bound = self._recall_for(jnp.size(loc), args, kwargs)
+        bound = self._with_data(self._recall_for(jnp.size(loc), args, kwargs))
         given = self._model_params(bound.structure, params)
         empty = bound.without_data()
 

@@ -10,10 +10,10 @@ from jax import random
 from jax.scipy.special import ndtri
 from numpyro.distributions import constraints
 
-from taut.infer.autoguide.guide import Start
 from taut.infer.autoguide.options import check_init_scale
 from taut.infer.autoguide.param import param
 from taut.infer.autoguide.sites import AutoSites
+from taut.infer.autoguide.start import Start
 from taut.infer.autoguide.structure import Latent
 from taut.targets.bijection import latent_bijection
 from taut.targets.site_log_prob import is_real
@@ -65,7 +65,7 @@ class AutoNormal(AutoSites):
         Args:
             params: the fitted parameters.
             quantiles: one number between 0 and 1, or an array of them.
-            *args: the model's arguments; those of the guide's latest call by default.
+            *args: the model's arguments; those of the latest fit by default.
             **kwargs: the model's keyword arguments.
 
         Returns:

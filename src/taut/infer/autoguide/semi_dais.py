@@ -52,6 +52,8 @@ class AutoSemiDAIS(AutoGuide):
         **options: what `AutoGuide` takes.
     """
 
+    needs_data = True
+
     def __init__(
         self,
         model: Callable,
@@ -83,8 +85,8 @@ class AutoSemiDAIS(AutoGuide):
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run the guide as a NumPyro program."""
-        self._bind(args, kwargs)
-        drawn = self._sample(args, kwargs)
+        args, kwargs = self._chosen(args, kwargs)
+        drawn = self._sample(*self._followed(self._bind(args, kwargs), args, kwargs))
         result = dict(drawn.globals)
         for name, placed in drawn.local.place(drawn.parts, drawn.indices).items():
             event_dim = jnp.ndim(placed.value) - jnp.ndim(placed.log_jacobian)
@@ -103,8 +105,7 @@ class AutoSemiDAIS(AutoGuide):
         inside `handlers.substitute(data={plate: indices})`.
         """
         bound = self._recall(args, kwargs)
-        if not (args or kwargs) and self._remembered is not None:
-            args, kwargs = self._remembered
+        args, kwargs = self._followed(bound, *self._chosen(args, kwargs))
 
         def draw(key: Any) -> dict[str, Any]:
             guide = handlers.substitute(self._sample, substitute_fn=self._given(params))
@@ -121,6 +122,13 @@ class AutoSemiDAIS(AutoGuide):
         keys = random.split(rng_key, int(np.prod(sample_shape, dtype=int)))
         values = lax.map(draw, keys, batch_size=CHUNK)
         return {n: jnp.reshape(v, (*sample_shape, *jnp.shape(v)[1:])) for n, v in values.items()}
+
+    def _followed(self, bound: BoundModel, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        """Return arguments with data, whose density the members can follow."""
+        if not bound.structure.predicted:
+            return args, kwargs
+        self._with_data(bound)
+        return self._remembered or (args, kwargs)
 
     def _sample(self, args: tuple, kwargs: dict) -> "Drawn":
         global_values: dict[str, Any] = {}

@@ -8,7 +8,8 @@ from typing import Any
 import numpyro
 
 from taut.infer.autoguide.bound_model import BoundModel
-from taut.infer.autoguide.guide import AutoGuide, Start
+from taut.infer.autoguide.guide import AutoGuide
+from taut.infer.autoguide.start import Start
 from taut.infer.autoguide.structure import Latent
 
 
@@ -17,6 +18,7 @@ class AutoSites(AutoGuide):
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run the guide as a NumPyro program."""
+        args, kwargs = self._chosen(args, kwargs)
         bound = self._bind(args, kwargs)
         start = self._start(bound)
         plates = self._plates(bound, args, kwargs)

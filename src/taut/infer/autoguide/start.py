@@ -13,7 +13,7 @@ from jax import lax, random
 from numpyro.infer.initialization import init_to_uniform, init_to_value
 
 from taut.infer.autoguide.bound_model import BoundModel
-from taut.infer.autoguide.structure import Structure
+from taut.infer.autoguide.structure import Latent, Structure
 
 MOST_TRIES = 100
 
@@ -78,3 +78,43 @@ def find_start(bound: BoundModel, candidates: Candidates, key: Any) -> dict[str,
     zeros = {latent.name: jnp.zeros(latent.latent_shape) for latent in bound.structure.latents}
     _, _, parts, _ = lax.while_loop(go_on, another, (0, key, zeros, jnp.array(False)))
     return parts
+
+
+class Start:
+    """The starting point of one call of a guide, found when a param is first made.
+
+    Args:
+        find: makes the sites' unconstrained images, given a key.
+        structure: the sites.
+    """
+
+    def __init__(self, find: Callable[[Any], dict[str, Any]], structure: Structure):
+        self._find = find
+        self._structure = structure
+        self._parts: dict[str, Any] | None = None
+
+    def parts(self, key: Any) -> dict[str, Any]:
+        """Return the sites' unconstrained images."""
+        if self._parts is None:
+            self._parts = self._find(key)
+        return self._parts
+
+    def full_part(self, latent: Latent, key: Any) -> Any:
+        """Return a site's unconstrained image, repeated to fill subsampled plates."""
+        part = self.parts(key)[latent.name]
+        for axis, (used, full) in enumerate(
+            zip(latent.latent_shape, latent.full_latent_shape, strict=True)
+        ):
+            if used != full:
+                part = jnp.take(part, jnp.arange(full) // -(-full // used), axis=axis)
+        return part
+
+    def of_site(self, latent: Latent) -> Any:
+        """Return what a site's param starts from: only the first of them takes a key."""
+        if self._parts is None:
+            return lambda key: self.full_part(latent, key)
+        return self.full_part(latent, None)
+
+    def vector(self, key: Any) -> Any:
+        """Return the latent vector (dim,)."""
+        return self._structure.join(self.parts(key))

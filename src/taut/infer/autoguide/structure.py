@@ -121,6 +121,9 @@ class Structure:
         params: names of the model's own learnable parameters.
         subsampled: names of the plates that are subsampled.
         plates: (full size, size in use) of every plate, by name.
+        observed: names of the sites with data.
+        predicted: names of sites left out of the latents, as they had data when the guide was
+            fitted.
     """
 
     latents: tuple[Latent, ...]
@@ -128,6 +131,13 @@ class Structure:
     params: tuple[str, ...]
     subsampled: tuple[str, ...]
     plates: dict[str, tuple[int, int]]
+    observed: tuple[str, ...]
+    predicted: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the latent sites."""
+        return tuple(latent.name for latent in self.latents)
 
     @property
     def dim(self) -> int:
@@ -143,6 +153,26 @@ class Structure:
     def needs_no_run(self) -> bool:
         """Whether the sites' values follow from their images without running the model."""
         return self.supports_known and not self.deterministics
+
+    def without_predictions(self, fitted: "Structure") -> "Structure":
+        """Return the same without latents that had data where a guide was fitted.
+
+        Args:
+            fitted: what the guide was fitted to. Unless all of its latents are among these, and the
+                rest had data there, nothing is left out.
+        """
+        names = set(fitted.names)
+        rest = tuple(name for name in self.names if name not in names)
+        if not rest or len(rest) + len(names) > len(self.latents):
+            return self
+        if not set(rest) <= set(fitted.observed):
+            return self
+        kept: list[Latent] = []
+        for latent in self.latents:
+            if latent.name in names:
+                offset = kept[-1].offset + kept[-1].size if kept else 0
+                kept.append(dataclasses.replace(latent, offset=offset))
+        return dataclasses.replace(self, latents=tuple(kept), predicted=rest)
 
     def split(self, z: Any) -> dict[str, Any]:
         """Split latent vectors (..., dim) into the unconstrained images of the sites."""
@@ -244,6 +274,7 @@ def _describe(trace: dict) -> Structure:
         tuple(name for name, site in trace.items() if site["type"] == "param"),
         tuple(name for name, (full, used) in plates.items() if used < full),
         plates,
+        tuple(n for n, s in trace.items() if s["type"] == "sample" and s["is_observed"]),
     )
 
 
