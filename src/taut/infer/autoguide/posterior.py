@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 from jax import random
 from numpyro import handlers
 from numpyro.distributions.transforms import ComposeTransform, Transform
+from numpyro.infer.autoguide import AutoContinuous as NumPyroAutoContinuous
 
 from taut.infer.autoguide.bound_model import BoundModel
 from taut.infer.autoguide.continuous import AutoContinuous
@@ -58,6 +59,23 @@ class AutoPosterior(AutoContinuous):
         """Return the distribution of the noise that `get_transform` takes: standard normal."""
         return dist.Normal(jnp.zeros(self.latent_dim), 1).to_event(1)
 
+    @property
+    def prototype_trace(self) -> dict[str, dict[str, Any]]:
+        """The model's sites, as `numpyro.infer.reparam.NeuTraReparam` asks for them."""
+        structure = self._fitted or self._recall((), {}).structure
+        sites = {n: {"type": "sample", "is_observed": False} for n in structure.names}
+        sites |= {n: {"type": "sample", "is_observed": True} for n in structure.observed}
+        sites |= {n: {"type": "plate"} for n in structure.plates}
+        return {name: {"name": name, **site} for name, site in sites.items()}
+
+    def _unpack_latent(self, latent: Any) -> dict[str, Any]:
+        """Return the unconstrained images of the sites at a latent vector (dim,)."""
+        return (self._fitted or self._recall((), {}).structure).split(latent)
+
+    def _unpack_and_constrain(self, latent: Any, params: dict) -> dict[str, Any]:
+        """Return the sites' values at latent vectors (..., dim)."""
+        return self._values(latent, params, (), {})
+
     @abc.abstractmethod
     def _posterior(self, dim: int, start: Callable | None) -> dist.Distribution:
         """Declare the params and return the distribution of the latent vector.
@@ -73,3 +91,7 @@ class AutoPosterior(AutoContinuous):
     def _sample_latent(self, bound: BoundModel) -> Any:
         posterior = self._posterior(bound.structure.dim, self._start(bound).vector)
         return numpyro.sample(f"_{self.prefix}_latent", posterior, infer={"is_auxiliary": True})
+
+
+# What `NeuTraReparam` takes is known to it by this class.
+NumPyroAutoContinuous.register(AutoPosterior)
