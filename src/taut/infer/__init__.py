@@ -1,10 +1,34 @@
 """NumPyro's explicit interface on Taut's engine: a program changes its import line, nothing else.
 
-`MCMC`, `NUTS` and `optim` are NumPyro's own.
+`MCMC` with its kernels, `optim`, `reparam`, `log_likelihood` and the `init_to` strategies are
+NumPyro's own.
 """
 
+from typing import Any
+
 from numpyro import optim
-from numpyro.infer import MCMC, NUTS
+from numpyro.infer import (
+    AIES,
+    ESS,
+    HMC,
+    HMCECS,
+    MCMC,
+    NUTS,
+    SA,
+    BarkerMH,
+    CustomGibbs,
+    DiscreteHMCGibbs,
+    HMCGibbs,
+    MixedHMC,
+    init_to_feasible,
+    init_to_mean,
+    init_to_median,
+    init_to_sample,
+    init_to_uniform,
+    init_to_value,
+    log_likelihood,
+    reparam,
+)
 
 from taut.infer import autoguide
 from taut.infer.graph_elbo import TraceGraph_ELBO
@@ -17,9 +41,19 @@ from taut.infer.svi_problem import SVIState
 from taut.infer.trace_elbo import Trace_ELBO
 
 __all__ = [
+    "AIES",
+    "ESS",
+    "HMC",
+    "HMCECS",
     "MCMC",
     "NUTS",
+    "SA",
     "SVI",
+    "BarkerMH",
+    "CustomGibbs",
+    "DiscreteHMCGibbs",
+    "HMCGibbs",
+    "MixedHMC",
     "Predictive",
     "RenyiELBO",
     "SVIRunResult",
@@ -28,6 +62,27 @@ __all__ = [
     "TraceMeanField_ELBO",
     "Trace_ELBO",
     "autoguide",
+    "init_to_feasible",
+    "init_to_mean",
+    "init_to_median",
+    "init_to_sample",
+    "init_to_uniform",
+    "init_to_value",
+    "log_likelihood",
     "optim",
     "render_model",
+    "reparam",
 ]
+
+NO_ENUMERATION = (
+    "TraceEnum_ELBO is not part of taut.infer: nothing here sums over discrete sites by itself. "
+    "Sum them out by hand (dist.MixtureSameFamily, or logsumexp with numpyro.factor), or draw them "
+    "in the guide with Trace_ELBO, whose gradients are right for that"
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TraceEnum_ELBO":
+        # An AttributeError would become "cannot import name", without the reason.
+        raise ImportError(NO_ENUMERATION)
+    raise AttributeError(f"module 'taut.infer' has no attribute {name!r}")

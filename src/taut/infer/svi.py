@@ -139,6 +139,17 @@ class SVI:
         if self._latest is not None and not _traced(svi_state):
             program, leaves = self._latest
             return program.params(leaves, svi_state)
+        return self.constrain_fn(self.optim.get_params(svi_state.optim_state))
+
+    def constrain_fn(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return params constrained that are on the scale the optimiser works on.
+
+        Args:
+            params: such as `svi.optim.get_params(state.optim_state)` gives.
+
+        Raises:
+            InputError: no call has shown yet what the params are.
+        """
         sites = self._sites
         if sites is None:
             raise InputError(NOT_STARTED)
@@ -148,9 +159,8 @@ class SVI:
             args, kwargs = program.rebuild(leaves)
         elif any(site.constraint is None for site in sites):
             raise InputError(NOT_STARTED)
-        raw = self.optim.get_params(svi_state.optim_state)
         kwargs = {**kwargs, **self.static_kwargs}
-        return constrain(sites, raw, self.model, self.guide, args, kwargs)
+        return constrain(sites, params, self.model, self.guide, args, kwargs)
 
     def update(
         self,

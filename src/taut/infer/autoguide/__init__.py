@@ -4,6 +4,8 @@ A guide is a NumPyro program: it can be run under `numpyro.handlers`, and given 
 that takes a guide.
 """
 
+from typing import Any
+
 from taut.infer.autoguide.batched import (
     AutoBatchedLowRankMultivariateNormal,
     AutoBatchedMultivariateNormal,
@@ -39,3 +41,15 @@ __all__ = [
     "AutoNormal",
     "AutoSemiDAIS",
 ]
+
+NO_SURROGATE = (
+    "AutoSurrogateLikelihoodDAIS is not part of taut.infer.autoguide; for subsampled plates use "
+    "AutoSemiDAIS or AutoNormal, for other models AutoDAIS"
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AutoSurrogateLikelihoodDAIS":
+        # An AttributeError would become "cannot import name", without the reason.
+        raise ImportError(NO_SURROGATE)
+    raise AttributeError(f"module 'taut.infer.autoguide' has no attribute {name!r}")

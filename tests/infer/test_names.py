@@ -1,0 +1,61 @@
+"""A program finds in `taut.infer` what it took from `numpyro.infer`, or is told what to do."""
+
+import importlib
+
+import jax
+import numpyro
+import numpyro.distributions as dist
+import numpyro.infer
+import numpyro.infer.autoguide
+import pytest
+from jax import random
+from numpyro import optim
+from numpyro.distributions import constraints
+
+import taut.infer
+from taut.infer import SVI, Trace_ELBO
+
+# What NumPyro has and Taut has not, on purpose.
+ABSENT = {"TraceEnum_ELBO", "AutoSurrogateLikelihoodDAIS"}
+
+
+@pytest.mark.parametrize("module", ["infer", "infer.autoguide"])
+def test_what_is_called_as_numpyros_is_there(module):
+    theirs = importlib.import_module(f"numpyro.{module}")
+    ours = importlib.import_module(f"taut.{module}")
+    shared = {n for n in theirs.__all__ if n.startswith(("Auto", "Trace", "SVI", "Predictive"))}
+    shared |= {n for n in theirs.__all__ if n.startswith(("init_to", "log_likelihood", "MCMC"))}
+    assert shared - ABSENT <= set(ours.__all__)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "advice"),
+    [
+        ("taut.infer", "TraceEnum_ELBO", "Sum them out by hand"),
+        ("taut.infer.autoguide", "AutoSurrogateLikelihoodDAIS", "use AutoSemiDAIS"),
+    ],
+)
+def test_what_is_not_there_says_what_to_do(module, name, advice):
+    with pytest.raises(ImportError, match=advice):
+        exec(f"from {module} import {name}")
+    assert not hasattr(importlib.import_module(module), "Trace_Enum_ELBO")
+
+
+def _model():
+    numpyro.sample("x", dist.Normal(numpyro.param("loc", 1.0), 1.0))
+
+
+def _guide():
+    scale = numpyro.param("scale", 2.0, constraint=constraints.positive)
+    numpyro.sample("x", dist.Normal(0.0, scale))
+
+
+def test_unconstrained_params_are_constrained_by_hand():
+    svi = SVI(_model, _guide, optim.Adam(0.1), Trace_ELBO())
+    with pytest.raises(taut.InputError, match="init, run or update"):
+        svi.constrain_fn({"scale": 0.0})
+    state = svi.init(random.key(0))
+    params = svi.constrain_fn(svi.optim.get_params(state.optim_state))
+    expected = svi.get_params(state)
+    assert params.keys() == expected.keys()
+    assert all(jax.numpy.allclose(params[n], expected[n]) for n in params)
