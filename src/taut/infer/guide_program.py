@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from taut._core.constants import own_constants
 from taut._core.fingerprint import Watch
 from taut._core.precision import precision_of
 from taut._core.xla_options import OFTEN, cpu_options
@@ -114,4 +115,4 @@ class GuideProgram:
                 return function(*args)
 
         known = compiler_options(narrow=True) if options is None else cpu_options(options)
-        return jax.jit(traced, compiler_options=known)
+        return jax.jit(own_constants(traced), compiler_options=known)

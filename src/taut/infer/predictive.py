@@ -17,6 +17,7 @@ import numpy as np
 from jax.core import Tracer
 from numpyro import handlers
 
+from taut._core.constants import own_constants
 from taut._core.errors import InputError, did_you_mean, first_few
 from taut._core.fingerprint import Watch, identity
 from taut._core.precision import native_dtype
@@ -293,7 +294,7 @@ class _PredictiveProgram:
                 warnings.simplefilter("ignore")  # said when the programs were read
                 return predictive._draw(key, samples, params, args, kwargs)
 
-        self._draw = jax.jit(draw, compiler_options=compiler_options(narrow=False))
+        self._draw = jax.jit(own_constants(draw), compiler_options=compiler_options(narrow=False))
 
     def __call__(self, key: Any, samples: dict, params: dict, leaves: tuple) -> dict[str, Any]:
         return self._draw(key, samples, params, leaves)

@@ -12,6 +12,7 @@ import jax
 from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 
 from taut._core.ahead import Ahead
+from taut._core.constants import own_constants
 from taut._core.fingerprint import Watch
 from taut._core.xla_options import OFTEN, OFTEN_ON_LARGE, ONCE, cpu_options
 from taut.checking.running import Call
@@ -184,7 +185,7 @@ class SVIProgram:
             with self.watch.running():
                 return function(*static, *args)
 
-        return traced
+        return own_constants(traced)
 
 
 def loop_options(jaxpr: Any) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from taut._core.constants import own_constants
 from taut._core.precision import precision_of
 from taut.targets.oracle import compiler_options
 
@@ -74,7 +75,7 @@ class Chunks:
             lambda s: jax.ShapeDtypeStruct((self.rows, *s.shape), s.dtype), row
         )
         many = jax.vmap(function, in_axes=(0, None))
-        lowered = jax.jit(many).lower(shapes, data)
+        lowered = jax.jit(own_constants(many)).lower(shapes, data)
         return lowered.compile(compiler_options=compiler_options(narrow=True))
 
     def _padded(self, values: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from taut._core.background import Compiled
+from taut._core.constants import own_constants
 from taut._core.precision import native_dtype, precision_of
 from taut.targets.oracle import compiler_options
 from taut.targets.target import Target
@@ -60,5 +61,5 @@ def _compile(target: Target) -> tuple[int, Any]:
         return jax.vmap(lambda point: program.constrain(data, point))(z)
 
     with program.watch.running():
-        lowered = jax.jit(constrain).lower(shape, tuple(target.data))
+        lowered = jax.jit(own_constants(constrain)).lower(shape, tuple(target.data))
     return rows, Compiled(lowered, compiler_options(narrow=True), native_dtype())

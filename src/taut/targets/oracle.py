@@ -14,6 +14,7 @@ import jax.extend
 import numpy as np
 
 from taut._core.background import Compiled
+from taut._core.constants import with_copies
 from taut._core.errors import InputError
 from taut._core.precision import native_dtype, precision_of
 from taut._core.xla_options import cpu_options
@@ -58,7 +59,7 @@ class Executable:
             )
         self.work = count_operations(closed.jaxpr)
         self.batch = _batch_rows(self.work)
-        run = jax.extend.core.jaxpr_as_fun(closed)
+        run = jax.extend.core.jaxpr_as_fun(with_copies(closed))
 
         def batched(z, leaves):
             flat = jax.tree_util.tree_leaves(leaves)

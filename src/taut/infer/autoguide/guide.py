@@ -22,6 +22,7 @@ from jax.core import Tracer
 from numpyro.distributions import constraints
 from numpyro.infer.initialization import init_to_uniform
 
+from taut._core.constants import own_constants
 from taut._core.errors import InputError, did_you_mean, first_few
 from taut._core.fingerprint import Watch
 from taut.infer.autoguide.bound_model import BoundModel
@@ -349,7 +350,7 @@ class AutoGuide(abc.ABC):
 
     def _compile(self, key: Hashable, run: Callable) -> Callable:
         """Return `run` compiled, the one kept under this key if there is one."""
-        return self._compiled.setdefault(key, jax.jit(run))
+        return self._compiled.setdefault(key, jax.jit(own_constants(run)))
 
     def _plates(self, bound: BoundModel, args: tuple, kwargs: dict) -> dict[str, Any]:
         """Make the plates around latent sites, by name."""
