@@ -18,6 +18,7 @@ from numpyro.primitives import Messenger
 from taut._core.errors import InputError, did_you_mean
 from taut.checking.mistakes import constraint_problem
 from taut.infer.traces import run_guide, run_model
+from taut.targets.random_weights import has_drawn, is_drawn
 
 BARE = "_taut_bare"
 """Marks messages of params that `Supplied` gave their value."""
@@ -138,16 +139,21 @@ class Opaque(Messenger):
     """Makes what a program computes from a param depend on `one`, a traced number 1.
 
     So a constraint made from a param can be told from a constant one.
+
+    Attributes:
+        handed: the values that the program goes on with, by param.
     """
 
     def __init__(self, fn: Callable, one: Any):
         super().__init__(fn)
         self._one = one
+        self.handed: dict[str, Any] = {}
 
     def postprocess_message(self, msg: dict) -> None:
         """Multiply the value that the program goes on with; the trace keeps the original."""
         if msg["type"] == "param":
             msg["value"] = jax.tree.map(self._times_one, msg["value"])
+            self.handed[msg["name"]] = msg["value"]
 
     def _times_one(self, value: Any) -> Any:
         value = jnp.asarray(value)
@@ -237,7 +243,37 @@ class StartAt(Messenger):
             own = _floating(own)
             return jnp.where(chosen, jnp.asarray(other, own.dtype), own)
 
-        msg["value"] = jax.tree.map(choose, msg["value"], value)
+        if has_drawn(value):
+            _replace(msg["value"], value, choose)
+        else:
+            msg["value"] = jax.tree.map(choose, msg["value"], value)
+
+
+def _replace(own: dict, given: dict, choose: Callable[[Any, Any], Any]) -> None:
+    """Put values into a network's own weights, but for those that it is going to draw.
+
+    In place: the network marks what it draws in this dictionary, which must be the one recorded.
+    """
+    for name, value in given.items():
+        if isinstance(value, dict):
+            _replace(own[name], value, choose)
+        elif not is_drawn(value):
+            own[name] = choose(own[name], value)
+
+
+def shapes_of(value: Any, handed: Any) -> Any:
+    """Return the shapes of a param, with a mark where the program draws the weight.
+
+    Args:
+        value: what the trace recorded; some networks mark what they draw here,
+        handed: and some in what `Opaque` handed them.
+    """
+
+    def shape(own: Any, other: Any) -> Any:
+        drawn = [v for v in (own, other) if is_drawn(v)]
+        return drawn[0] if drawn else jax.ShapeDtypeStruct(jnp.shape(own), jnp.result_type(own))
+
+    return jax.tree.map(shape, value, handed, is_leaf=is_drawn)
 
 
 def all_given(params: dict[str, Any] | None, shapes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

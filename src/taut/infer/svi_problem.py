@@ -14,6 +14,7 @@ from taut.infer.params import (
     constrain,
     initial_value,
     read_param,
+    shapes_of,
 )
 from taut.infer.traces import mutable_values, run_model
 
@@ -88,14 +89,11 @@ class Problem(NamedTuple):
         model_key, guide_key = jax.random.split(jax.random.key(0))
         traces = opaque.initial_traces(model_key, guide_key, {}, args, kwargs)
         sites, shapes = {}, {}
-        for trace in traces:
+        for program, trace in zip((opaque.model, opaque.guide), traces, strict=True):
             for name, site in trace.items():
                 if site["type"] == "param":
                     sites[name] = read_param(site)
-                    shapes[name] = jax.tree.map(
-                        lambda v: jax.ShapeDtypeStruct(jnp.shape(v), jnp.result_type(v)),
-                        site["value"],
-                    )
+                    shapes[name] = shapes_of(site["value"], program.handed[name])
         return tuple(sites.values()), shapes
 
     def params(

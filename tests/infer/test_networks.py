@@ -1,0 +1,57 @@
+"""Networks with priors on their weights, as NumPyro's `contrib.module` declares them."""
+
+import jax
+import numpy as np
+import numpyro.infer
+import pytest
+from extras import needs
+from networks import LIBRARIES, X, Y, bayesian_network
+
+import taut.infer
+from taut.infer import SVI, Trace_ELBO, autoguide, optim
+
+# Adam divides gradients by their size, and would make roundings of small ones large.
+STEP = optim.SGD(1e-3)
+
+PRIORS = [
+    ("flax", None),
+    ("flax", "layers_0.kernel"),
+    ("nnx", None),
+    ("nnx", "first.kernel"),
+    ("eqx", None),
+]
+
+
+def _run(inference, guides, model, **options):
+    svi = inference.SVI(model, guides.AutoNormal(model), STEP, inference.Trace_ELBO())
+    return svi.run(jax.random.key(0), 8, X, Y, progress_bar=False, **options)
+
+
+@pytest.mark.parametrize(("kind", "prior"), PRIORS)
+def test_a_network_with_priors_is_trained_as_numpyro_trains_it(kind, prior, same_to_rounding):
+    needs(LIBRARIES[kind])
+    model = bayesian_network(kind, prior)
+    expected = _run(numpyro.infer, numpyro.infer.autoguide, model)
+    result = _run(taut.infer, autoguide, model)
+    same_to_rounding(result.losses, expected.losses, np.float32, condition=10)
+    # Marks of weights that are drawn are part of the structure.
+    assert jax.tree.structure(result.params) == jax.tree.structure(expected.params)
+    for own, other in zip(*map(jax.tree.leaves, (result.params, expected.params)), strict=True):
+        same_to_rounding(own, other, np.float32, condition=10)
+    again = _run(taut.infer, autoguide, model, init_params=expected.params)
+    expected = _run(numpyro.infer, numpyro.infer.autoguide, model, init_params=expected.params)
+    same_to_rounding(again.losses, expected.losses, np.float32, condition=10)
+
+
+@pytest.mark.parametrize("kind", ["flax", "nnx"])
+def test_new_data_for_a_network_with_priors_compile_nothing(kind, compilations):
+    needs(LIBRARIES[kind])
+    model = bayesian_network(kind)
+    first = _run(taut.infer, autoguide, model)
+    svi = SVI(model, autoguide.AutoNormal(model), STEP, Trace_ELBO())
+    with compilations() as compiled:
+        second = svi.run(
+            jax.random.key(0), 8, X, Y + 1.0, progress_bar=False, init_params=first.params
+        )
+    assert compiled == [0]
+    assert not np.array_equal(first.losses, second.losses)
