@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -125,6 +126,34 @@ def test_a_python_number_is_data():
     one, two = taut.target(model, Y, 1.0), taut.target(model, Y, 2.0)
     assert one.program is two.program
     assert one.data_names == ("y", "scale")
+
+
+@jax.tree_util.register_pytree_node_class
+class Weights:
+    """What a library of networks may pass: a container for JAX that looks like an array."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.value, dtype)
+
+    def tree_flatten(self):
+        return (self.value,), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return cls(*children)
+
+
+def test_a_container_that_looks_like_an_array_stays_a_container():
+    def model(y, weights):
+        a = numpyro.sample("a", dist.Normal(0.0, weights.value))
+        numpyro.sample("y", dist.Normal(a, 1.0), obs=y)
+
+    one, two = (taut.target(model, Y, Weights(np.full(1, v))) for v in (1.0, 2.0))
+    assert one.program is two.program
+    assert one.data_names == ("y", "weights[<flat index 0>]")
 
 
 def test_an_argument_that_is_left_out_or_none_is_no_data():

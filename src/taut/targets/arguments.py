@@ -160,9 +160,12 @@ def _is_number_list(value: Any) -> bool:
 
 
 def _is_table_column(value: Any) -> bool:
-    # pandas, polars and xarray columns, without importing any of them.
-    return hasattr(value, "__array__") and not isinstance(
-        value, (np.ndarray, np.generic, jax.Array)
+    # pandas, polars and xarray columns, without importing any of them. Containers that JAX knows,
+    # such as the weights of a network, may look like arrays too; they are left as they are.
+    return (
+        hasattr(value, "__array__")
+        and not isinstance(value, (np.ndarray, np.generic, jax.Array))
+        and jax.tree_util.all_leaves([value])
     )
 
 
