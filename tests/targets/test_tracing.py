@@ -1,6 +1,8 @@
 """How often a model's Python function runs, and that no old program answers for a changed one."""
 
+import dataclasses
 import functools
+import pathlib
 import types
 
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import numpyro.distributions as dist
 import pytest
 
 import taut
+from taut._core.fingerprint import _describe, fingerprint
 
 Y = np.array([0.1, -0.3, 1.2, 0.8, 0.5, 1.0])
 
@@ -236,6 +239,42 @@ def _set_callable():
     return holding, functools.partial(setattr, holding, "sd")
 
 
+class _Slotted:
+    __slots__ = ("__sd", "never_set")
+
+    def __init__(self, sd):
+        self.__sd = sd
+
+    def model(self, y):
+        _body(y, self.__sd)
+
+    def change(self, value):
+        self.__sd = value
+
+
+class _SlottedFurther(_Slotted):
+    __slots__ = ()
+
+
+def _set_slot():
+    holding = _SlottedFurther(1.0)
+    return holding.model, holding.change
+
+
+@dataclasses.dataclass(slots=True)
+class _Scale:
+    sd: float
+
+
+def _set_field():
+    scale = _Scale(1.0)
+
+    def model(y):
+        _body(y, scale.sd)
+
+    return model, functools.partial(setattr, scale, "sd")
+
+
 def _set_partial():
     settings = {"sd": 1.0}
 
@@ -266,6 +305,8 @@ CHANGES = {
     "a namespace's attribute": lambda: (reads_an_object, lambda v: setattr(HOLDER, "sd", v)),
     "a method's object": _set_attribute,
     "a callable object": _set_callable,
+    "a private slot of a base class": _set_slot,
+    "a field of a dataclass with slots": _set_field,
     "a module's constant": _set_module,
 }
 
@@ -292,6 +333,28 @@ def test_a_change_of_a_global_compiles_anew_and_no_change_does_not(compilations)
         counts.append(count[0] > 0)
     assert counts == [False, True, False]
     _set_global(1.0)
+
+
+def test_values_that_are_looked_at_are_no_change_of_what_holds_them():
+    array, path = jnp.ones(1), pathlib.PurePath("a", "b")
+
+    def model(y):
+        _body(y, array if path.name else 1.0)
+
+    before = fingerprint(model)
+    # Both keep what they are asked for.
+    np.asarray(array), str(path), hash(path), path.parts
+    assert fingerprint(model) == before
+
+
+def test_only_what_the_user_wrote_is_looked_through():
+    def model(y):
+        assert len(y)  # which pytest rewrites
+        return jnp.sum(np.asarray(y)), pytest.mark
+
+    looked_at = set()
+    _describe(model, looked_at)
+    assert looked_at == {id(model)}
 
 
 def test_a_redefined_function_is_another_model():

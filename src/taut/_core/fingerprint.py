@@ -12,16 +12,20 @@ whichever part of the library watches it.
 import contextlib
 import functools
 import hashlib
+import sys
 import threading
 import types
 import weakref
 from collections.abc import Callable, Collection, Hashable, Iterator
 from typing import Any
 
+import jax
 import numpy as np
 
 _SCALARS = (int, float, complex, str, bytes, bool, type(None))
 _LIBRARIES = {"builtins", "jax", "jaxlib", "math", "numpy", "numpyro", "pandas", "scipy", "taut"}
+# In a test, `assert` reads pytest, whose objects change and may refuse to be asked for attributes.
+_LIBRARIES |= {"_pytest", "pytest"}
 
 
 class Identity:
@@ -120,6 +124,8 @@ def _describe(thing: Any, seen: set[int], names: Collection[str] = ()) -> Hashab
         return "seen"
     if isinstance(thing, np.ndarray) and thing.dtype != object:
         return array_key(thing)
+    if isinstance(thing, jax.Array):
+        return Identity(thing)  # it cannot change, but for what it keeps of its value
     if isinstance(thing, types.ModuleType):
         # Not marked as seen: another function may name other things in it.
         values = vars(thing)
@@ -145,12 +151,24 @@ def _describe_object(thing: Any, seen: set[int]) -> Hashable:
     kind = type(thing)
     if isinstance(thing, type) or _is_library(kind):
         return parts[0]
-    attributes = getattr(thing, "__dict__", {})
-    parts.extend((name, _describe(value, seen)) for name, value in attributes.items())
+    parts.extend((name, _describe(value, seen)) for name, value in _attributes(thing))
     call = vars(kind).get("__call__")
     if isinstance(call, types.FunctionType):
         parts.append(_describe(call, seen))
     return tuple(parts)
+
+
+def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what an object holds, in its dictionary and in the slots of its classes."""
+    yield from getattr(thing, "__dict__", {}).items()
+    for kind in type(thing).__mro__:
+        # Those of the standard library are caches, as in pathlib.
+        if "__slots__" not in vars(kind) or _root(kind.__module__) in sys.stdlib_module_names:
+            continue
+        for name, slot in vars(kind).items():
+            if isinstance(slot, types.MemberDescriptorType):
+                with contextlib.suppress(AttributeError):  # not set
+                    yield name, slot.__get__(thing)
 
 
 def _describe_function(function: types.FunctionType, seen: set[int]) -> Hashable:
@@ -182,10 +200,14 @@ def _names(code: types.CodeType) -> list[str]:
 
 
 def _is_library(value: Any) -> bool:
-    if hasattr(value, "dtype"):  # an array is data, whichever library made it
-        return False
     if isinstance(value, types.ModuleType):
         module = value.__name__
+    elif hasattr(value, "dtype"):  # an array is data, whichever library made it
+        return False
     else:
         module = getattr(value, "__module__", None) or ""
-    return module.split(".")[0] in _LIBRARIES
+    return _root(module) in _LIBRARIES
+
+
+def _root(module: str) -> str:
+    return module.split(".")[0]
