@@ -110,6 +110,24 @@ def _roots(function: Any) -> list[int]:
     return [id(function)]
 
 
+class _Unbound:
+    """Stands for what a function closes over under a name that has no value yet."""
+
+
+UNBOUND = _Unbound()
+
+
+def closed_over(function: types.FunctionType) -> list[Any]:
+    """Return the values that a function closes over, `UNBOUND` where there is none."""
+    values = []
+    for cell in function.__closure__ or ():
+        try:
+            values.append(cell.cell_contents)
+        except ValueError:
+            values.append(UNBOUND)
+    return values
+
+
 def array_key(array: np.ndarray) -> Hashable:
     """Return a key of an array's contents."""
     data = np.ascontiguousarray(array)
@@ -176,13 +194,8 @@ def _describe_function(function: types.FunctionType, seen: set[int]) -> Hashable
     for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
         parts.append(_describe(default, seen))
     names = _names(function.__code__)
-    for cell in function.__closure__ or ():
-        try:
-            value = cell.cell_contents
-        except ValueError:  # an empty cell: the name is not bound yet
-            parts.append("empty")
-            continue
-        if not _is_library(value):
+    for value in closed_over(function):
+        if value is UNBOUND or not _is_library(value):
             parts.append(_describe(value, seen, names))
     for name in names:
         value = function.__globals__.get(name)

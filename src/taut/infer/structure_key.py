@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from taut._core.fingerprint import Identity, array_key
+from taut._core.fingerprint import Identity, array_key, closed_over
 from taut.infer.autoguide.guide import AutoGuide
 
 _CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
@@ -59,7 +59,7 @@ def _key(thing: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
 def _function_key(function: types.FunctionType, seen: dict[int, tuple[int, Any]]) -> Hashable:
     if not _constant(function):
         return Identity(function)
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    cells = closed_over(function)
     defaults = (function.__defaults__, function.__kwdefaults__)
     return ("function", Identity(function.__code__), _key(cells, seen), _key(defaults, seen))
 
