@@ -26,8 +26,13 @@ def _decaying(optax, rate=0.5):
     return optax.sgd(optax.exponential_decay(0.1, 2, rate))
 
 
+def _noisy(optax, seed=0):
+    return optax.noisy_sgd(1e-2, key=jax.random.key(seed))
+
+
 OPTIMISERS = {
     "decaying": (_decaying, lambda optax: _decaying(optax, 0.4)),
+    "noisy": (_noisy, lambda optax: _noisy(optax, 1)),
 }
 
 

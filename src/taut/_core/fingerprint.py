@@ -22,6 +22,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from taut._core.random_keys import as_numbers
+
 _SCALARS = (int, float, complex, str, bytes, bool, type(None))
 _LIBRARIES = {"builtins", "jax", "jaxlib", "math", "numpy", "numpyro", "pandas", "scipy", "taut"}
 # In a test, `assert` reads pytest, whose objects change and may refuse to be asked for attributes.
@@ -128,10 +130,11 @@ def closed_over(function: types.FunctionType) -> list[Any]:
     return values
 
 
-def array_key(array: np.ndarray) -> Hashable:
-    """Return a key of an array's contents."""
-    data = np.ascontiguousarray(array)
+def array_key(array: Any) -> Hashable:
+    """Return a key of the contents of an array, of NumPy or JAX; of numbers or of random keys."""
+    data = np.ascontiguousarray(as_numbers(array))
     digest = hashlib.blake2b(data.tobytes(), digest_size=16).digest()
+    # The type of random keys names their generator.
     return (str(array.dtype), array.shape, digest)
 
 

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
 
 from taut._core.dependence import dependence
+from taut._core.random_keys import as_numbers
 from taut.checking.flow import Flow, drawn_sites
 from taut.checking.problem import Problem
 from taut.checking.reading import Reading
@@ -110,14 +109,8 @@ def _literals(atoms: Sequence[Any]) -> list[Any]:
 def _same(first: list[Any], second: list[Any]) -> bool:
     pairs = zip(first, second, strict=False)
     return len(first) == len(second) and all(
-        _numbers(a).tobytes() == _numbers(b).tobytes() for a, b in pairs
+        as_numbers(a).tobytes() == as_numbers(b).tobytes() for a, b in pairs
     )
-
-
-def _numbers(value: Any) -> np.ndarray:
-    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        value = jax.random.key_data(value)
-    return np.asarray(value)
 
 
 def _foreign(name: str) -> Problem:

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from taut._core.errors import InputError
@@ -221,7 +222,7 @@ def _no_start(bound: Target) -> list[str]:
     suspects = [
         f"argument {name!r} has {int((~np.isfinite(leaf)).sum())} values that are NaN or infinite"
         for name, leaf in zip(bound.data_names, bound.data, strict=True)
-        if np.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all()
+        if jnp.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all()
     ]
     if not problems and not suspects:
         problems = ["the log density or its gradient is not finite"]

@@ -97,7 +97,7 @@ def read_guide(target: Target, guide: Callable, prior_ok: Collection[str] = ()) 
         InputError: everything that is wrong with it, at once.
     """
     model, arguments = bound_call(target)
-    data = tuple(array_key(np.asarray(leaf)) for leaf in target.data)
+    data = tuple(array_key(leaf) for leaf in target.data)
     key = ("own guide", identity(model), identity(guide), native_dtype())
     functions: Any = (model, guide)
     family = _GUIDES.family(key, functions)

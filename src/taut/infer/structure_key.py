@@ -35,7 +35,7 @@ def _key(thing: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
     if isinstance(thing, _CONSTANTS):
         return (type(thing).__name__, thing)
     if isinstance(thing, (np.ndarray, jax.Array)) and not _opaque(thing):
-        return array_key(np.asarray(thing))
+        return array_key(thing)
     if id(thing) in seen:
         return ("seen", seen[id(thing)][0])
     # Kept alive, so that its id is not given to another.

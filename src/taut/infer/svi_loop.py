@@ -10,6 +10,7 @@ import dataclasses
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from taut.infer.blame import blame
@@ -230,8 +231,8 @@ def _why(program: SVIProgram, leaves: tuple, state: SVIState) -> str:
 
 def _can_help(program: SVIProgram, leaves: tuple, state: SVIState) -> bool:
     """Whether smaller steps can be made, and the data are not what is not finite."""
-    data = (np.asarray(leaf) for leaf in jax.tree.leaves(leaves))
-    finite = all(np.isfinite(d).all() for d in data if np.issubdtype(d.dtype, np.inexact))
+    numbers = [d for d in jax.tree.leaves(leaves) if jnp.issubdtype(d.dtype, np.inexact)]
+    finite = all(np.isfinite(d).all() for d in numbers)
     return finite and can_shorten(program.problem.optim, state.optim_state)
 
 

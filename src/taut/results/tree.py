@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from taut._core.errors import InputError, did_you_mean
+from taut._core.random_keys import as_numbers
 from taut.diagnostics.psis import smooth
 from taut.guides.program import ProgramGuide
 from taut.predictive.calls import bound_call, model_of
@@ -156,10 +157,10 @@ class _Call:
         sources = [check.source for check in self._program.checks]
         seen = {source.index for source in sources if isinstance(source, Leaf)}
         leaves = zip(self._target.data_names, self._target.data, strict=True)
-        arrays = {name: np.asarray(v) for i, (name, v) in enumerate(leaves) if i not in seen}
+        arrays = {name: as_numbers(v) for i, (name, v) in enumerate(leaves) if i not in seen}
         held = zip(self._arguments.names, self._arguments.values, strict=True)
         static = set(self._arguments.static_arrays())
-        arrays |= {name: np.asarray(value) for name, value in held if name in static}
+        arrays |= {name: as_numbers(value) for name, value in held if name in static}
         # An argument may have the name of a site: the site keeps it.
         return {f"{n}_data" if n in self._outline.shapes else n: v for n, v in arrays.items()}
 

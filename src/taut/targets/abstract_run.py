@@ -15,7 +15,7 @@ import numpy as np
 
 from taut._core.errors import InputError
 from taut._core.fingerprint import Watch
-from taut.targets.arguments import Arguments
+from taut.targets.arguments import Arguments, traced_shape
 from taut.targets.location import model_location, plain_words
 from taut.targets.validation import CANNOT_SAMPLE
 
@@ -130,11 +130,7 @@ def _run_once(
         args, kwargs = arguments.rebuild(leaves)
         found.append(read(args, kwargs, tracers))
 
-    shapes = [
-        jax.ShapeDtypeStruct(np.shape(v), jax.dtypes.canonicalize_dtype(v.dtype))
-        for v in arguments.leaves
-    ]
-    jax.eval_shape(run, shapes)
+    jax.eval_shape(run, [traced_shape(leaf) for leaf in arguments.leaves])
     return found[0]
 
 

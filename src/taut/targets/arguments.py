@@ -17,6 +17,7 @@ import numpy as np
 
 from taut._core.errors import InputError, did_you_mean
 from taut._core.fingerprint import Identity, array_key
+from taut._core.random_keys import is_random_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +83,17 @@ class Arguments:
         parts = []
         for value, leaf in zip(self.values, self.is_leaf, strict=True):
             if leaf:
-                parts.append((np.shape(value), str(jax.dtypes.canonicalize_dtype(value.dtype))))
+                shape = traced_shape(value)
+                parts.append((shape.shape, str(shape.dtype)))
             else:
                 parts.append(_static_key(value))
         return (self.structure, self.is_leaf, tuple(parts))
+
+
+def traced_shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Return the shape and the type that a data leaf has in a compiled program."""
+    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
+    return jax.ShapeDtypeStruct(np.shape(leaf), dtype)
 
 
 def bind_arguments(model: Callable, args: tuple, kwargs: dict) -> Arguments:
@@ -189,12 +197,13 @@ def _as_value(value: Any) -> Any:
 def _is_data(value: Any) -> bool:
     if not isinstance(value, (np.ndarray, jax.Array)):
         return False
-    return jnp.issubdtype(value.dtype, np.number) or value.dtype == np.bool_
+    number = jnp.issubdtype(value.dtype, np.number) or value.dtype == np.bool_
+    return number or is_random_key(value)
 
 
 def _static_key(value: Any) -> Hashable:
     if isinstance(value, (np.ndarray, jax.Array)) and value.dtype != object:
-        return array_key(np.asarray(value))
+        return array_key(value)
     if isinstance(value, (int, float, complex, str, bytes, bool, type(None))):
         return (type(value).__name__, value)
     return Identity(value)

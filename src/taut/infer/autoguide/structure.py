@@ -17,7 +17,7 @@ from numpyro.distributions import biject_to
 
 from taut._core.errors import InputError
 from taut.infer.autoguide.run_model import run_model
-from taut.targets.arguments import Arguments
+from taut.targets.arguments import Arguments, traced_shape
 from taut.targets.bijection import latent_bijection
 
 NEEDS_A_VALUE = (
@@ -235,11 +235,7 @@ def _read(model: Any, arguments: Arguments) -> Structure:
         # Supports may hold tracers, so the trace is read while they are alive.
         found.append(_describe(run_model(model, args, kwargs, feasible_value)))
 
-    shapes = [
-        jax.ShapeDtypeStruct(np.shape(v), jax.dtypes.canonicalize_dtype(v.dtype))
-        for v in arguments.leaves
-    ]
-    jax.eval_shape(run, shapes)
+    jax.eval_shape(run, [traced_shape(leaf) for leaf in arguments.leaves])
     return found[0]
 
 

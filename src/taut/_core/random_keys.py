@@ -1,0 +1,17 @@
+"""Random keys with a type of their own, as `jax.random.key` makes them, among arrays of numbers."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_random_key(value: Any) -> bool:
+    """Whether a value is an array of random keys."""
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def as_numbers(value: Any) -> np.ndarray:
+    """Return a value as an array on the host, random keys as the integers they are made of."""
+    return np.asarray(jax.random.key_data(value) if is_random_key(value) else value)
