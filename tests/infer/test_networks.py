@@ -13,7 +13,7 @@ from networks import LIBRARIES, X, Y, bayesian_network, nnx_network
 from numpyro.contrib.module import nnx_module
 
 import taut.infer
-from taut.infer import SVI, Trace_ELBO, autoguide, optim
+from taut.infer import SVI, Predictive, Trace_ELBO, autoguide, optim
 
 # Adam divides gradients by their size, and would make roundings of small ones large.
 STEP = optim.SGD(1e-3)
@@ -121,3 +121,21 @@ def test_changed_weights_of_a_network_are_noticed_and_others_compile_nothing(
     expected = _train(numpyro.infer, model).losses
     same_to_rounding(_train(taut.infer, model).losses, expected, np.float32, condition=10)
     assert not np.array_equal(before, expected)
+
+
+@pytest.mark.parametrize("kind", LIBRARIES)
+def test_new_params_of_a_network_compile_nothing_for_predictions(kind, compilations):
+    needs(LIBRARIES[kind])
+    model = bayesian_network(kind)
+    guide = autoguide.AutoNormal(model)
+    svi = SVI(model, guide, STEP, Trace_ELBO())
+
+    def draw(steps):
+        params = svi.run(jax.random.key(0), steps, X, Y, progress_bar=False).params
+        return Predictive(model, guide=guide, params=params, num_samples=4)(jax.random.key(1), X)
+
+    drawn = draw(3)["y"]
+    with compilations() as compiled:
+        other = draw(6)["y"]
+    assert compiled == [0]
+    assert not np.allclose(drawn, other)

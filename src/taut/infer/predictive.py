@@ -176,10 +176,12 @@ class Predictive:
     def _form(self, given: bool) -> Any:
         sites = self.return_sites
         options = (self._batch_shape, self.parallel, self.batch_ndims, self.condition_deterministic)
-        shapes = jax.tree.map(lambda v: (np.shape(v), str(jnp.result_type(v))), self._values())
+        leaves, structure = jax.tree.flatten(self._values())
+        shapes = tuple((np.shape(v), str(jnp.result_type(v))) for v in leaves)
         guides = (p for p in (self.model, self.guide) if isinstance(p, AutoGuide))
         own = [guide.depends_on(given) for guide in guides]
-        return structure_key((options, None if sites is None else tuple(sites), shapes, own))
+        key = structure_key((options, None if sites is None else tuple(sites), own))
+        return key, shapes, structure
 
     def _without_values(self) -> "Predictive":
         """Return the same without draws and params, to be kept without keeping these in memory."""
