@@ -296,9 +296,10 @@ def test_discrete_latents_are_named_and_their_sum_is_shown():
     assert "jax.scipy.special.logsumexp(log_prior + log_likelihood, axis=-1)" in problem
 
 
-def test_param_sites_need_priors():
+@pytest.mark.parametrize("take", [lambda scale: scale, float], ids=["traced", "a plain number"])
+def test_param_sites_need_priors(take):
     def model(y):
-        scale = numpyro.param("scale", 1.0)
+        scale = take(numpyro.param("scale", 1.0))
         a = numpyro.sample("a", dist.Normal())
         numpyro.sample("y", dist.Normal(a, scale), obs=y)
 

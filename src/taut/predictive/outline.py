@@ -14,6 +14,7 @@ from taut.predictive.forward import drawn_values, is_drawable, is_observed
 from taut.targets.abstract_run import improper_value, is_improper, run_abstractly
 from taut.targets.arguments import Arguments
 from taut.targets.numpyro_model import WholePlates
+from taut.targets.random_weights import left_to_learn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Outline:
         observed: the sites that have data in this call.
         improper: the latents whose distribution cannot be sampled.
         scanned: the sites inside a scan, whose leading axis may go on past what was fitted.
-        params: names of learnable params, which have no distribution.
+        params: names of params that the model depends on, which have no distribution.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -83,9 +84,14 @@ def outline(
     """
 
     def read(args: tuple, kwargs: dict, tracers: list[Any]) -> Outline:
-        substituted = handlers.substitute(WholePlates(model), substitute_fn=improper_value)
-        seeded = handlers.seed(substituted, rng_seed=jax.random.key(0))
-        return _describe(handlers.trace(seeded).get_trace(*args, **kwargs))
+        def run(params: dict[str, Any]) -> dict[str, dict]:
+            substituted = handlers.substitute(WholePlates(model), substitute_fn=improper_value)
+            whole = handlers.substitute(substituted, data=params)
+            seeded = handlers.seed(whole, rng_seed=jax.random.key(0))
+            return handlers.trace(seeded).get_trace(*args, **kwargs)
+
+        trace = run({})
+        return _describe(trace, left_to_learn(trace, run))
 
     return run_abstractly(model, arguments, watch, read)
 
@@ -102,7 +108,7 @@ def plate_names(message: dict) -> tuple[str | None, ...]:
     return tuple(names)
 
 
-def _describe(trace: Mapping[str, dict]) -> Outline:
+def _describe(trace: Mapping[str, dict], learned: list[str]) -> Outline:
     kept = {name: trace[name] for name in drawn_values(trace, {})}
     latent = {n: m for n, m in kept.items() if is_drawable(m) and not m["is_observed"]}
     return Outline(
@@ -111,7 +117,7 @@ def _describe(trace: Mapping[str, dict]) -> Outline:
         observed=frozenset(name for name, m in kept.items() if is_observed(m)),
         improper=tuple(name for name, m in latent.items() if is_improper(m["fn"])),
         scanned=frozenset(name for name, m in kept.items() if m.get("_control_flow_done")),
-        params=tuple(n for n, m in trace.items() if m["type"] in ("param", "mutable")),
+        params=tuple(learned),
     )
 
 

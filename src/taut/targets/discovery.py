@@ -14,6 +14,7 @@ from taut.targets.abstract_run import improper_value, run_abstractly
 from taut.targets.arguments import Arguments
 from taut.targets.numpyro_model import ModelProgram, WholePlates
 from taut.targets.program import Site
+from taut.targets.random_weights import drawn_weights, left_to_learn
 from taut.targets.site_log_prob import is_real
 from taut.targets.validation import (
     ObservedCheck,
@@ -47,11 +48,14 @@ def discover(
     """
 
     def read(args: tuple, kwargs: dict, tracers: list[Any]) -> _Reading:
-        substituted = handlers.substitute(model, substitute_fn=improper_value)
-        seeded = handlers.seed(WholePlates(substituted), rng_seed=0)
-        trace = handlers.trace(seeded).get_trace(*args, **kwargs)
+        def run(params: dict[str, Any]) -> dict[str, dict]:
+            substituted = handlers.substitute(model, substitute_fn=improper_value)
+            whole = WholePlates(handlers.substitute(substituted, data=params))
+            return handlers.trace(handlers.seed(whole, rng_seed=0)).get_trace(*args, **kwargs)
+
+        trace = run({})
         # Supports may hold tracers, so the trace is read while they are alive.
-        return _read(trace, tracers)
+        return _read(trace, left_to_learn(trace, run), tracers)
 
     reading, arguments, asked_for = run_abstractly(model, arguments, watch, read)
     held = (*held, *asked_for)
@@ -60,7 +64,14 @@ def discover(
         raise InputError(problems)
     notes = (*(_held_note(name) for name in held), *reading.notes)
     program = ModelProgram(
-        model, arguments, reading.sites, reading.deterministics, notes, reading.checks, watch
+        model,
+        arguments,
+        reading.sites,
+        reading.deterministics,
+        reading.weights,
+        notes,
+        reading.checks,
+        watch,
     )
     return program, arguments
 
@@ -72,13 +83,14 @@ class _Reading:
     problems: tuple[str, ...]
     sites: tuple[Site, ...]
     deterministics: tuple[str, ...]
+    weights: dict[str, Any]
     checks: tuple[ObservedCheck, ...]
     notes: tuple[str, ...]
 
 
-def _read(trace: dict, tracers: list[Any]) -> _Reading:
+def _read(trace: dict, learned: list[str], tracers: list[Any]) -> _Reading:
     shape_problems, checks = check_observed(trace, tracers)
-    problems = (*check_params(trace), *check_latents(trace), *shape_problems)
+    problems = (*check_params(learned), *check_latents(trace), *shape_problems)
     notes = tuple(_subsampling_notes(trace))
     if not any(m["type"] == "sample" and m["is_observed"] for m in trace.values()):
         notes = (*notes, NO_DATA)
@@ -91,7 +103,8 @@ def _read(trace: dict, tracers: list[Any]) -> _Reading:
         if latent and not problems:
             offset = sites[-1].offset + sites[-1].size if sites else 0
             sites.append(_describe_site(name, message, offset))
-    return _Reading(problems, tuple(sites), tuple(deterministics), checks, notes)
+    weights = drawn_weights(trace)
+    return _Reading(problems, tuple(sites), tuple(deterministics), weights, checks, notes)
 
 
 def _describe_site(name: str, message: dict, offset: int) -> Site:

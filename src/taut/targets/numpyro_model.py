@@ -32,6 +32,7 @@ class ModelProgram(Program):
         arguments: its arguments; only their structure and static values are kept.
         sites: the latents, in the model's order.
         deterministics: names of the deterministic sites worth reporting.
+        weights: what stands for params of networks whose weights are all drawn.
         notes: what the user should know about how the model was read.
         checks: what new data must satisfy.
         watch: what notices changes in what the function reads.
@@ -43,6 +44,7 @@ class ModelProgram(Program):
         arguments: Arguments,
         sites: tuple[Site, ...],
         deterministics: tuple[str, ...],
+        weights: dict[str, Any],
         notes: tuple[str, ...],
         checks: tuple[ObservedCheck, ...],
         watch: Watch,
@@ -51,6 +53,7 @@ class ModelProgram(Program):
         self.arguments = arguments.without_data()
         self.sites = sites
         self.deterministics = deterministics
+        self._weights = weights
         self.notes = notes
         self.checks = checks
         self.watch = watch
@@ -103,6 +106,7 @@ class ModelProgram(Program):
     def _run(self, leaves: Sequence[Any], substitute: Callable[[dict], Any]) -> dict:
         args, kwargs = self.arguments.rebuild(leaves)
         model = handlers.substitute(self.function, substitute_fn=_latents_only(substitute))
+        model = handlers.substitute(model, data=self._weights)
         # Only a model that draws keys of its own uses this seed: no latent is ever sampled.
         model = handlers.seed(WholePlates(model), rng_seed=0)
         return handlers.trace(model).get_trace(*args, **kwargs)
