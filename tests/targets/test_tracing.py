@@ -10,6 +10,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro import handlers
 
 import taut
 from taut._core.fingerprint import _describe, fingerprint
@@ -284,6 +285,11 @@ def _set_partial():
     return functools.partial(model, settings=settings), lambda v: settings.update(sd=v)
 
 
+def _set_handled():
+    model, change = _set_closure()
+    return handlers.block(handlers.mask(model, mask=True), hide=["unknown"]), change
+
+
 def _set_module():
     module = types.ModuleType("constants")
     module.sd = 1.0
@@ -308,6 +314,7 @@ CHANGES = {
     "a private slot of a base class": _set_slot,
     "a field of a dataclass with slots": _set_field,
     "a module's constant": _set_module,
+    "a model inside handlers": _set_handled,
 }
 
 

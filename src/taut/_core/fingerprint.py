@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpyro.primitives import Messenger
 
 from taut._core.random_keys import as_numbers
 
@@ -170,8 +171,11 @@ def _describe(thing: Any, seen: set[int], names: Collection[str] = ()) -> Hashab
 def _describe_object(thing: Any, seen: set[int]) -> Hashable:
     parts: list[Hashable] = [Identity(thing)]
     kind = type(thing)
-    if isinstance(thing, type) or _is_library(kind):
+    if isinstance(thing, type):
         return parts[0]
+    if _is_library(kind):
+        # One of NumPyro's handlers may be around the user's program.
+        return (parts[0], _describe(thing.fn, seen)) if isinstance(thing, Messenger) else parts[0]
     parts.extend((name, _describe(value, seen)) for name, value in _attributes(thing))
     call = vars(kind).get("__call__")
     if isinstance(call, types.FunctionType):
