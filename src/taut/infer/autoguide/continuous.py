@@ -27,8 +27,20 @@ LOCAL_LATENTS = (
 )
 
 
+OF_NUMPYRO = (
+    "{name} is derived from a guide of taut.infer.autoguide and states _get_posterior, which only "
+    "NumPyro's guides call; write the guide as a function with numpyro.param and numpyro.sample, "
+    "or derive it from numpyro.infer.autoguide.AutoContinuous, which SVI takes too"
+)
+
+
 class AutoContinuous(AutoGuide):
     """A guide whose draws are vectors of R^dim; `AutoGuide` lists what it takes."""
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if "_get_posterior" in vars(cls):
+            raise UnsupportedError(OF_NUMPYRO.format(name=cls.__name__))
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run the guide as a NumPyro program."""
