@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from taut._core.collector import collector_held
 from taut._core.errors import InputError
 from taut._core.threads import single_blas_thread
 from taut.diagnostics.checks import draw_to_weigh, misfits, run_checks
@@ -81,9 +82,10 @@ class Run:
         """Fit the guide with the model computed in `dtype`."""
         self._line.update("compiling")
         self.dtype = dtype
-        self._oracle = Oracle(self._bound, dtype)
-        # Traced while the oracle compiles, and compiled while the guide is fitted.
-        self._constrainer = Constrainer(self._bound, dtype)
+        with collector_held():
+            self._oracle = Oracle(self._bound, dtype)
+            # Traced while the oracle compiles, and compiled while the guide is fitted.
+            self._constrainer = Constrainer(self._bound, dtype)
         self._clock.lap("trace")
         self._oracle.executable.wait()
         self._clock.lap("compile")

@@ -12,6 +12,7 @@ import jax
 from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 
 from taut._core.ahead import Ahead
+from taut._core.collector import collector_held
 from taut._core.constants import own_constants
 from taut._core.fingerprint import Watch
 from taut._core.xla_options import OFTEN, OFTEN_ON_LARGE, ONCE, cpu_options
@@ -83,9 +84,10 @@ class SVIProgram:
 
     def prepare(self, leaves: tuple, key: Any, stable: bool, forward: bool) -> None:
         """Have all that a run calls compiled, each function while the next is traced."""
-        state = self._ahead(self._start).prepare(leaves, key, all_given(None, self.shapes))
-        self._ahead(self._loop, stable, forward, False).prepare(leaves, state, 0, 0)
-        self._ahead(self._params).prepare(leaves, state)
+        with collector_held():
+            state = self._ahead(self._start).prepare(leaves, key, all_given(None, self.shapes))
+            self._ahead(self._loop, stable, forward, False).prepare(leaves, state, 0, 0)
+            self._ahead(self._params).prepare(leaves, state)
 
     def start(self, leaves: tuple, key: Any, init_params: dict | None) -> SVIState:
         """Return the state before the first step."""
