@@ -4,8 +4,6 @@
 NumPyro's own.
 """
 
-from typing import Any
-
 from numpyro import optim
 from numpyro.infer import (
     AIES,
@@ -30,6 +28,7 @@ from numpyro.infer import (
     reparam,
 )
 
+from taut._core.absent import absent
 from taut.infer import autoguide
 from taut.infer.graph_elbo import TraceGraph_ELBO
 from taut.infer.mean_field_elbo import TraceMeanField_ELBO
@@ -81,8 +80,4 @@ NO_ENUMERATION = (
 )
 
 
-def __getattr__(name: str) -> Any:
-    if name == "TraceEnum_ELBO":
-        # An AttributeError would become "cannot import name", without the reason.
-        raise ImportError(NO_ENUMERATION)
-    raise AttributeError(f"module 'taut.infer' has no attribute {name!r}")
+__getattr__ = absent(__name__, {"TraceEnum_ELBO": NO_ENUMERATION})

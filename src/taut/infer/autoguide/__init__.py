@@ -4,8 +4,7 @@ A guide is a NumPyro program: it can be run under `numpyro.handlers`, and given 
 that takes a guide.
 """
 
-from typing import Any
-
+from taut._core.absent import absent
 from taut.infer.autoguide.batched import (
     AutoBatchedLowRankMultivariateNormal,
     AutoBatchedMultivariateNormal,
@@ -48,8 +47,4 @@ NO_SURROGATE = (
 )
 
 
-def __getattr__(name: str) -> Any:
-    if name == "AutoSurrogateLikelihoodDAIS":
-        # An AttributeError would become "cannot import name", without the reason.
-        raise ImportError(NO_SURROGATE)
-    raise AttributeError(f"module 'taut.infer.autoguide' has no attribute {name!r}")
+__getattr__ = absent(__name__, {"AutoSurrogateLikelihoodDAIS": NO_SURROGATE})

@@ -9,7 +9,6 @@ sites had data there is remembered too: left out later, these data are for the m
 
 import abc
 import dataclasses
-import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
@@ -19,7 +18,6 @@ import numpy as np
 import numpyro
 from jax import lax, random
 from jax.core import Tracer
-from numpyro.distributions import constraints
 from numpyro.infer.initialization import init_to_uniform
 
 from taut._core.constants import own_constants
@@ -27,7 +25,7 @@ from taut._core.errors import InputError, did_you_mean, first_few
 from taut._core.fingerprint import Watch
 from taut.infer.autoguide.bound_model import BoundModel
 from taut.infer.autoguide.start import MOST_TRIES, Candidates, Start, find_start
-from taut.infer.autoguide.structure import Structure, read_structure
+from taut.infer.autoguide.structure import Structure, read_structure, warn_of_circles
 from taut.targets.arguments import bind_arguments
 
 # Draws made into named values at once: bounds the memory that deterministic sites take.
@@ -41,7 +39,6 @@ NO_ARGUMENTS = (
     "with; pass the model's arguments, as in guide.median(params, x, y=y), or call "
     "guide.setup(x, y=y) once"
 )
-
 
 NEEDS_DATA = (
     "{guide} follows the density of the model with its data, and was called without those of "
@@ -233,7 +230,7 @@ class AutoGuide(abc.ABC):
             # Reading runs the function, which may change what it reads: a counter of calls, say.
             with self._watch.running():
                 structure, arguments = read_structure(self.model, arguments)
-            _warn_of_circles(structure)
+            warn_of_circles(structure)
             self._held[outer_key] = arguments.static_arrays()
             key = arguments.key()
             self._structures[key] = structure
@@ -273,14 +270,16 @@ class AutoGuide(abc.ABC):
             raise InputError(NO_ARGUMENTS) from None
 
     def _with_data(self, bound: BoundModel) -> BoundModel:
-        """Return a model with its data: those remembered where some are left out."""
-        if not bound.structure.predicted:
-            return bound
+        """Return a model with its data: those of the fit where some are left out."""
+        return self._read(*self._of_fit(bound)) if bound.structure.predicted else bound
+
+    def _of_fit(self, bound: BoundModel) -> tuple[tuple, dict]:
+        """Return the arguments of the latest fit, for a model without some of its data."""
         if self._remembered is None or not self._set_up:
             # What a call happened to be made with need not be what was fitted to.
             names = first_few(bound.structure.predicted)
             raise InputError(NEEDS_DATA.format(guide=type(self).__name__, names=names))
-        return self._read(*self._remembered)
+        return self._remembered
 
     def _start(self, bound: BoundModel) -> Start:
         return Start(lambda key: self._find_start(bound, key), bound.structure)
@@ -388,13 +387,3 @@ class AutoGuide(abc.ABC):
         self._held: dict[Hashable, tuple[str, ...]] = {}
         self._structures: dict[Hashable, Structure] = {}
         self._compiled: dict[Hashable, Callable] = {}
-
-
-def _warn_of_circles(structure: Structure) -> None:
-    circles = [x.name for x in structure.latents if x.support is constraints.circular]
-    if circles:
-        warnings.warn(
-            f"the support of {first_few(circles)} is a circle, which autoguides cut open at pi; if "
-            "there is mass around pi, use numpyro.infer.reparam.CircularReparam",
-            stacklevel=4,
-        )

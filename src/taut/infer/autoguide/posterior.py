@@ -14,6 +14,7 @@ from numpyro.infer.autoguide import AutoContinuous as NumPyroAutoContinuous
 
 from taut.infer.autoguide.bound_model import BoundModel
 from taut.infer.autoguide.continuous import AutoContinuous
+from taut.infer.autoguide.structure import Structure
 
 
 def seeded_key(rng_key: Any) -> Any:
@@ -62,15 +63,19 @@ class AutoPosterior(AutoContinuous):
     @property
     def prototype_trace(self) -> dict[str, dict[str, Any]]:
         """The model's sites, as `numpyro.infer.reparam.NeuTraReparam` asks for them."""
-        structure = self._fitted or self._recall((), {}).structure
+        structure = self._layout
         sites = {n: {"type": "sample", "is_observed": False} for n in structure.names}
         sites |= {n: {"type": "sample", "is_observed": True} for n in structure.observed}
         sites |= {n: {"type": "plate"} for n in structure.plates}
         return {name: {"name": name, **site} for name, site in sites.items()}
 
+    @property
+    def _layout(self) -> Structure:
+        return self._fitted or self._recall((), {}).structure
+
     def _unpack_latent(self, latent: Any) -> dict[str, Any]:
         """Return the unconstrained images of the sites at a latent vector (dim,)."""
-        return (self._fitted or self._recall((), {}).structure).split(latent)
+        return self._layout.split(latent)
 
     def _unpack_and_constrain(self, latent: Any, params: dict) -> dict[str, Any]:
         """Return the sites' values at latent vectors (..., dim)."""

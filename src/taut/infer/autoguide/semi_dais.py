@@ -125,10 +125,7 @@ class AutoSemiDAIS(AutoGuide):
 
     def _followed(self, bound: BoundModel, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """Return arguments with data, whose density the members can follow."""
-        if not bound.structure.predicted:
-            return args, kwargs
-        self._with_data(bound)
-        return self._remembered or (args, kwargs)
+        return self._of_fit(bound) if bound.structure.predicted else (args, kwargs)
 
     def _sample(self, args: tuple, kwargs: dict) -> "Drawn":
         global_values: dict[str, Any] = {}

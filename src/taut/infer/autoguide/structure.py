@@ -6,6 +6,7 @@ arguments. It holds shapes and names and no data, so a guide can be called with 
 
 import dataclasses
 import math
+import warnings
 from typing import Any
 
 import jax
@@ -13,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax.core import Tracer
-from numpyro.distributions import biject_to
+from numpyro.distributions import biject_to, constraints
 
-from taut._core.errors import InputError
+from taut._core.errors import InputError, first_few
 from taut.infer.autoguide.run_model import run_model
 from taut.targets.arguments import Arguments, traced_shape
 from taut.targets.bijection import latent_bijection
@@ -333,3 +334,14 @@ def _problem(name: str, site: dict) -> str | None:
             "numpyro.infer.reparam.ProjectedNormalReparam"
         )
     return None
+
+
+def warn_of_circles(structure: Structure) -> None:
+    """Warn of latents on circles, which are cut open at pi."""
+    circles = [x.name for x in structure.latents if x.support is constraints.circular]
+    if circles:
+        warnings.warn(
+            f"the support of {first_few(circles)} is a circle, which autoguides cut open at pi; if "
+            "there is mass around pi, use numpyro.infer.reparam.CircularReparam",
+            stacklevel=4,
+        )
