@@ -13,7 +13,6 @@ from numpyro import optim
 from numpyro.distributions import constraints
 
 import taut.infer
-from taut._core.errors import UnsupportedError
 from taut.infer import SVI, Trace_ELBO
 
 # What NumPyro has and Taut has not, on purpose.
@@ -60,22 +59,3 @@ def test_unconstrained_params_are_constrained_by_hand():
     expected = svi.get_params(state)
     assert params.keys() == expected.keys()
     assert all(jax.numpy.allclose(params[n], expected[n]) for n in params)
-
-
-def _numpyros_way(base):
-    class Mine(base):
-        def _get_posterior(self):
-            loc = numpyro.param("my_loc", self._init_latent)
-            return dist.Normal(loc, 0.1).to_event(1)
-
-    return Mine
-
-
-def test_a_class_made_for_numpyro_is_told_how_to_go_on():
-    with pytest.raises(UnsupportedError, match="Mine is derived from a guide of taut"):
-        _numpyros_way(taut.infer.autoguide.AutoContinuous)
-    # What the message advises.
-    guide = _numpyros_way(numpyro.infer.autoguide.AutoContinuous)(_model)
-    svi = SVI(_model, guide, optim.Adam(0.1), Trace_ELBO())
-    result = svi.run(random.key(0), 300, progress_bar=False)
-    assert abs(float(result.params["my_loc"][0]) - float(result.params["loc"])) < 0.5

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import importlib
 import pathlib
 import types
 
@@ -13,7 +14,7 @@ import pytest
 from numpyro import handlers
 
 import taut
-from taut._core.fingerprint import _describe, fingerprint
+from taut._core.fingerprint import _describe, _is_written_here, fingerprint
 
 Y = np.array([0.1, -0.3, 1.2, 0.8, 0.5, 1.0])
 
@@ -300,7 +301,47 @@ def _set_module():
     return model, functools.partial(setattr, module, "sd")
 
 
+class _Settings:
+    sd = 1.0
+
+
+class _SettingsFurther(_Settings):
+    @property
+    def from_global(self):
+        return SD
+
+    @staticmethod
+    def twice_from_global():
+        return 2.0 * SD
+
+
+def reads_a_class(y):
+    _body(y, _Settings.sd)
+
+
+def reads_an_object_of_a_class(y):
+    _body(y, SETTINGS_OBJECT.sd)
+
+
+def reads_a_property(y):
+    _body(y, SETTINGS_OBJECT.from_global)
+
+
+def reads_a_static_method(y):
+    _body(y, 0.5 * _SettingsFurther.twice_from_global())
+
+
+SETTINGS_OBJECT = _SettingsFurther()
+
+
 CHANGES = {
+    "a class": lambda: (reads_a_class, functools.partial(setattr, _Settings, "sd")),
+    "a base class of an object": lambda: (
+        reads_an_object_of_a_class,
+        functools.partial(setattr, _Settings, "sd"),
+    ),
+    "what a property reads": lambda: (reads_a_property, _set_global),
+    "what a static method reads": lambda: (reads_a_static_method, _set_global),
     "a global": lambda: (reads_a_global, _set_global),
     "a dict": lambda: (reads_a_dict, lambda v: SETTINGS.update(sd=v)),
     "an array in place": lambda: (reads_an_array, lambda v: ARRAY.__setitem__(0, v)),
@@ -362,6 +403,14 @@ def test_only_what_the_user_wrote_is_looked_through():
     looked_at = set()
     _describe(model, looked_at)
     assert looked_at == {id(model)}
+
+
+def test_classes_of_libraries_are_not_looked_through():
+    assert _is_written_here(__name__)
+    assert _is_written_here("__main__")
+    for module in ("numpy.ma.core", "taut", "collections", "arviz_stats.base", pytest.__name__):
+        importlib.import_module(module)
+        assert not _is_written_here(module)
 
 
 def test_a_redefined_function_is_another_model():

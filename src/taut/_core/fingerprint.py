@@ -3,15 +3,17 @@
 A compiled program is kept for a model function and reused for new data. That is only right while
 nothing else the function reads has changed: a global constant edited in a notebook must not be
 served from an old program. The fingerprint covers closure cells, defaults and the globals that the
-function's code names, followed through functions, containers, the attributes of objects and the
-named constants of modules. It is taken again after each run of the function, so that a function
-which changes what it reads (one that counts its calls, say) does not look changed by that, to
-whichever part of the library watches it.
+function's code names, followed through functions, containers, the attributes of objects, the
+classes a user has written and the named constants of modules. It is taken again after each run of
+the function, so that a function which changes what it reads (one that counts its calls, say) does
+not look changed by that, to whichever part of the library watches it.
 """
 
+import abc
 import contextlib
 import functools
 import hashlib
+import pathlib
 import sys
 import threading
 import types
@@ -44,6 +46,14 @@ class Identity:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Identity) and self.thing is other.thing
+
+
+class Learner(abc.ABC):
+    """An object that learns from data; what it has learned is not what a program depends on."""
+
+    @abc.abstractmethod
+    def options(self) -> dict[str, Any]:
+        """Return all that makes this object what it is; nothing that it has learned of data."""
 
 
 def identity(function: Callable) -> Hashable:
@@ -152,6 +162,8 @@ def _describe(thing: Any, seen: set[int], names: Collection[str] = ()) -> Hashab
         # Not marked as seen: another function may name other things in it.
         values = vars(thing)
         return tuple((n, _describe(values[n], seen)) for n in names if n in values)
+    if isinstance(thing, type):
+        return (Identity(thing), _describe_classes(thing, seen))
     seen.add(id(thing))
     if isinstance(thing, types.FunctionType):
         return _describe_function(thing, seen)
@@ -171,16 +183,40 @@ def _describe(thing: Any, seen: set[int], names: Collection[str] = ()) -> Hashab
 def _describe_object(thing: Any, seen: set[int]) -> Hashable:
     parts: list[Hashable] = [Identity(thing)]
     kind = type(thing)
-    if isinstance(thing, type):
-        return parts[0]
     if _is_library(kind):
         # One of NumPyro's handlers may be around the user's program.
         return (parts[0], _describe(thing.fn, seen)) if isinstance(thing, Messenger) else parts[0]
-    parts.extend((name, _describe(value, seen)) for name, value in _attributes(thing))
+    attributes = thing.options().items() if isinstance(thing, Learner) else _attributes(thing)
+    parts.extend((name, _describe(value, seen)) for name, value in attributes)
     call = vars(kind).get("__call__")
     if isinstance(call, types.FunctionType):
         parts.append(_describe(call, seen))
+    return (*parts, _describe_classes(kind, seen))
+
+
+def _describe_classes(kind: type, seen: set[int]) -> Hashable:
+    """Describe the methods and attributes of a class and its bases, of those a user has written."""
+    parts: list[Hashable] = []
+    for written in kind.__mro__:
+        if id(written) in seen or not _is_written_here(written.__module__):
+            continue
+        seen.add(id(written))
+        for name, value in vars(written).items():
+            if name.startswith("__") and not isinstance(value, types.FunctionType):
+                continue
+            # The function inside a property, a class method or a static method.
+            inner = getattr(value, "fget", getattr(value, "__func__", value))
+            parts.append((name, _describe(inner, seen)))
     return tuple(parts)
+
+
+@functools.cache
+def _is_written_here(module: str) -> bool:
+    """Whether a module is a user's own: no library, and not installed."""
+    if _root(module) in _LIBRARIES or _root(module) in sys.stdlib_module_names - {"__main__"}:
+        return False
+    path = getattr(sys.modules.get(module), "__file__", None) or ""
+    return not {"site-packages", "dist-packages"} & set(pathlib.Path(path).parts)
 
 
 def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:

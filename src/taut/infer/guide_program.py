@@ -14,12 +14,11 @@ import numpy as np
 from taut._core.constants import own_constants
 from taut._core.fingerprint import Watch
 from taut._core.precision import precision_of
-from taut._core.xla_options import OFTEN, cpu_options
+from taut._core.xla_options import OFTEN, OFTEN_AND_SHORT, cpu_options
 from taut.infer.guide_call import GuideCall
 from taut.infer.sticking_elbo import StickingELBO
 from taut.infer.trace_elbo import log_probs
 from taut.loop.adam import adam_block
-from taut.targets.oracle import compiler_options
 from taut.targets.target import Target
 
 PARTICLES = 64
@@ -108,11 +107,10 @@ class GuideProgram:
     def _log_prob(self, z: Any, raw: dict) -> Any:
         return self.call.log_prob(z, self._params(raw))
 
-    def _jitted(self, function: Callable, options: dict[str, Any] | None = None) -> Any:
+    def _jitted(self, function: Callable, options: dict[str, Any] = OFTEN_AND_SHORT) -> Any:
         def traced(*args: Any) -> Any:
             # Tracing runs the user's functions, which may change what they read.
             with self._watch.running():
                 return function(*args)
 
-        known = compiler_options(narrow=True) if options is None else cpu_options(options)
-        return jax.jit(own_constants(traced), compiler_options=known)
+        return jax.jit(own_constants(traced), compiler_options=cpu_options(options))

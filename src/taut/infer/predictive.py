@@ -21,12 +21,12 @@ from taut._core.constants import own_constants
 from taut._core.errors import InputError, did_you_mean, first_few
 from taut._core.fingerprint import Watch, identity
 from taut._core.precision import native_dtype
+from taut._core.xla_options import OFTEN, cpu_options
 from taut.infer.autoguide.guide import AutoGuide
 from taut.infer.structure_key import structure_key
 from taut.targets.abstract_run import run_abstractly
 from taut.targets.arguments import Arguments, bind_arguments
 from taut.targets.cost import count_operations
-from taut.targets.oracle import compiler_options
 from taut.targets.target import ProgramStore
 
 MEMORY = 256e6
@@ -296,7 +296,7 @@ class _PredictiveProgram:
                 warnings.simplefilter("ignore")  # said when the programs were read
                 return predictive._draw(key, samples, params, args, kwargs)
 
-        self._draw = jax.jit(own_constants(draw), compiler_options=compiler_options(narrow=False))
+        self._draw = jax.jit(own_constants(draw), compiler_options=cpu_options(OFTEN))
 
     def __call__(self, key: Any, samples: dict, params: dict, leaves: tuple) -> dict[str, Any]:
         return self._draw(key, samples, params, leaves)

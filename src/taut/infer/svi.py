@@ -248,18 +248,19 @@ class SVI:
 
             state, losses = jax.lax.scan(body, init_state, None, length=num_steps)
             return SVIRunResult(self.get_params(state), state, losses)
-        program, leaves = self._prepare(args, kwargs, init_params, rng_key)
-        findings = program.findings(leaves)
-        leaves = jax.device_put(leaves)
+        program, leaves = self._find(args, kwargs, init_params, rng_key)
+        placed = jax.device_put(leaves)
         line = Progress(progress_bar)
         with single_blas_thread():
             if init_state is None:
                 check_started(program.sites, init_params)
-                program.prepare(leaves, rng_key, stable, forward)
-                init_state = program.start(leaves, rng_key, init_params)
+                program.prepare(placed, rng_key, stable, forward)
+            findings = program.findings(leaves, stacklevel=3)  # read while the steps compile
+            if init_state is None:
+                init_state = program.start(placed, rng_key, init_params)
             done = run_steps(
                 program,
-                leaves,
+                placed,
                 init_state,
                 num_steps,
                 stable=stable,
@@ -268,7 +269,7 @@ class SVI:
                 unbounded=program.unbounded,
                 line=line,
             )
-        params = program.params(leaves, done.state)
+        params = program.params(placed, done.state)
         losses = jax.device_put(done.losses)
         return SVIRunResult(params, done.state, losses, done.verdict, findings)
 
@@ -305,7 +306,13 @@ class SVI:
         self._sites = sites
         return sites
 
-    def _prepare(
+    def _prepare(self, *arguments: Any, **options: Any) -> tuple[SVIProgram, tuple]:
+        """Do as `_find` does, and read the guide."""
+        program, leaves = self._find(*arguments, **options)
+        program.findings(leaves, stacklevel=4)
+        return program, leaves
+
+    def _find(
         self,
         args: tuple,
         kwargs: dict,

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import warnings
 from typing import Any
 
 import jax
@@ -59,9 +58,6 @@ def find_program(
         program, arguments, held = _read_program(problem, arguments, family.watch, supplied)
         family.held = (*family.held, *held)
         _PROGRAMS.keep(key, arguments.key(), program)
-        for finding in program.findings(arguments.leaves):
-            if finding.level != "note":
-                warnings.warn(f"{finding.message} {finding.advice}.", stacklevel=4)
     return program, arguments
 
 

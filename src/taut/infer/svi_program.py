@@ -5,6 +5,7 @@ Many steps are one compiled loop of a length chosen at run time (`svi_steps`).
 """
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from taut._core.ahead import Ahead
 from taut._core.collector import collector_held
 from taut._core.constants import own_constants
 from taut._core.fingerprint import Watch
-from taut._core.xla_options import OFTEN, OFTEN_ON_LARGE, ONCE, cpu_options
+from taut._core.xla_options import OFTEN, OFTEN_AND_SHORT, OFTEN_ON_LARGE, ONCE, cpu_options
 from taut.checking.running import Call
 from taut.diagnostics.finding import Finding
 from taut.infer.autoguide.guide import AutoGuide
@@ -24,8 +25,7 @@ from taut.infer.params import ParamSite, all_given
 from taut.infer.svi_problem import Problem, SVIState
 from taut.infer.svi_steps import Made, Steps, loop, make_steps
 from taut.targets.arguments import Arguments
-from taut.targets.cost import UNKNOWN_LOOP, count_operations
-from taut.targets.oracle import compiler_options
+from taut.targets.cost import count_operations
 
 LARGE_STEP = 200_000
 """Numbers computed in one step, from which on it is worth compiling for large arrays."""
@@ -58,10 +58,18 @@ class SVIProgram:
         self.rebuild = arguments.without_data().rebuild
         self._compiled: dict[Any, Callable] = {}
 
-    def findings(self, leaves: tuple) -> tuple[Finding, ...]:
-        """Say what of the guide's density the loss does not show; read at the first data."""
+    def findings(self, leaves: tuple, stacklevel: int) -> tuple[Finding, ...]:
+        """Say what of the guide's density the loss does not show; read at the first data.
+
+        Args:
+            leaves: the data.
+            stacklevel: whose line warnings name, which are given when it is read.
+        """
         if self._findings is None:
             self._findings = self._read(leaves)
+            for finding in self._findings:
+                if finding.level != "note":
+                    warnings.warn(f"{finding.message} {finding.advice}.", stacklevel=stacklevel)
         return self._findings
 
     @property
@@ -86,8 +94,8 @@ class SVIProgram:
         """Have all that a run calls compiled, each function while the next is traced."""
         with collector_held():
             state = self._ahead(self._start).prepare(leaves, key, all_given(None, self.shapes))
-            self._ahead(self._loop, stable, forward, False).prepare(leaves, state, 0, 0)
             self._ahead(self._params).prepare(leaves, state)
+            self._ahead(self._loop, stable, forward, False).prepare(leaves, state, 0, 0)
 
     def start(self, leaves: tuple, key: Any, init_params: dict | None) -> SVIState:
         """Return the state before the first step."""
@@ -161,7 +169,7 @@ class SVIProgram:
 
     def _jitted(self, function: Callable, *static: bool) -> Callable:
         def make() -> Callable:
-            options = compiler_options(narrow=True)
+            options = cpu_options(OFTEN_AND_SHORT)
             return jax.jit(self._watched(function, *static), compiler_options=options)
 
         return self._once(make, function, *static)
@@ -192,6 +200,6 @@ class SVIProgram:
 
 def loop_options(jaxpr: Any) -> dict[str, Any] | None:
     """Return the XLA options for blocks of steps, by how much one step computes."""
-    # Blocks of steps are a loop in a loop.
-    step = count_operations(jaxpr) / UNKNOWN_LOOP**2
+    # Blocks of steps are a loop in a loop; those inside a step do not make its arrays larger.
+    step = count_operations(jaxpr, turns=1)
     return cpu_options(OFTEN if step < LARGE_STEP else OFTEN_ON_LARGE)

@@ -14,6 +14,7 @@ from numpyro.infer import NUTS
 
 from taut._core.errors import InputError
 from taut._core.precision import native_dtype, precision_of
+from taut._core.xla_options import OFTEN_AND_SHORT, cpu_options
 from taut.loop.monitor import Monitor
 from taut.loop.progress import Progress
 from taut.loop.starts import draw_starts
@@ -21,7 +22,7 @@ from taut.mcmc.nuts_run import NutsRun
 from taut.posterior.pool import Pool
 from taut.report.names import scalar_names
 from taut.targets.constrainer import Constrainer
-from taut.targets.oracle import Oracle, compiler_options
+from taut.targets.oracle import Oracle
 from taut.targets.target import Target, target
 
 WARMUP, WARMUP_FROM_FIT = 1000, 150
@@ -82,7 +83,7 @@ def nuts(
     with precision_of(bound.dtype):
         kernel, state = _start(bound, start, steps, chains, seed)
         scan = jax.jit(lambda now: jax.lax.scan(lambda s, _: _step(kernel, s), now, length=PIECE))
-        advance = scan.lower(state).compile(compiler_options=compiler_options(narrow=True))
+        advance = scan.lower(state).compile(compiler_options=cpu_options(OFTEN_AND_SHORT))
         pieces: list[Any] = []
         done = 0
         while done < steps + draws:

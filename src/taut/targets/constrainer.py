@@ -8,7 +8,7 @@ import numpy as np
 from taut._core.background import Compiled
 from taut._core.constants import own_constants
 from taut._core.precision import native_dtype, precision_of
-from taut.targets.oracle import compiler_options
+from taut._core.xla_options import OFTEN_AND_SHORT, cpu_options
 from taut.targets.target import Target
 
 ROWS, SMALL_ROWS = 1024, 64
@@ -62,4 +62,4 @@ def _compile(target: Target) -> tuple[int, Any]:
 
     with program.watch.running():
         lowered = jax.jit(own_constants(constrain)).lower(shape, tuple(target.data))
-    return rows, Compiled(lowered, compiler_options(narrow=True), native_dtype())
+    return rows, Compiled(lowered, cpu_options(OFTEN_AND_SHORT), native_dtype())

@@ -10,26 +10,29 @@ from typing import Any
 UNKNOWN_LOOP = 100
 
 
-def count_operations(jaxpr: Any) -> float:
+def count_operations(jaxpr: Any, turns: int = UNKNOWN_LOOP) -> float:
     """Return the number of elements computed by a jaxpr, loops included.
 
-    Matrix products and factorizations count their multiplications; a `while` loop of unknown length
-    counts as 100 turns.
+    Matrix products and factorizations count their multiplications.
+
+    Args:
+        jaxpr: what to count.
+        turns: what a `while` loop, whose length is not known, counts as.
     """
-    return sum(_equation(equation) for equation in jaxpr.eqns)
+    return sum(_equation(equation, turns) for equation in jaxpr.eqns)
 
 
-def _equation(equation: Any) -> float:
+def _equation(equation: Any, turns: int) -> float:
     name, params = equation.primitive.name, equation.params
     if name == "scan":
-        return params["length"] * count_operations(params["jaxpr"].jaxpr)
+        return params["length"] * count_operations(params["jaxpr"].jaxpr, turns)
     if name == "while":
-        return UNKNOWN_LOOP * count_operations(params["body_jaxpr"].jaxpr)
+        return turns * count_operations(params["body_jaxpr"].jaxpr, turns)
     if name == "cond":
-        return max(count_operations(branch.jaxpr) for branch in params["branches"])
+        return max(count_operations(branch.jaxpr, turns) for branch in params["branches"])
     inner = [p for p in params.values() if hasattr(p, "jaxpr") or hasattr(p, "eqns")]
     if inner:
-        return sum(count_operations(getattr(p, "jaxpr", p)) for p in inner)
+        return sum(count_operations(getattr(p, "jaxpr", p), turns) for p in inner)
     size = sum(math.prod(v.aval.shape) for v in equation.outvars if hasattr(v.aval, "shape"))
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]

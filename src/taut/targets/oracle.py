@@ -17,7 +17,7 @@ from taut._core.background import Compiled
 from taut._core.constants import with_copies
 from taut._core.errors import InputError
 from taut._core.precision import native_dtype, precision_of
-from taut._core.xla_options import cpu_options
+from taut._core.xla_options import OFTEN, OFTEN_AND_SHORT, cpu_options
 from taut.targets.cost import count_operations
 from taut.targets.program import Program
 from taut.targets.target import Target
@@ -26,13 +26,6 @@ from taut.targets.target import Target
 # cost little more than their dispatch, so many rows are nearly free; those of dear ones are not.
 BATCH_BY_WORK = ((2e4, 256), (2e5, 64), (math.inf, 16))
 ACCELERATOR_BATCH = 1024
-
-_CPU_OPTIONS: dict[str, Any] = {
-    "xla_backend_optimization_level": 1,
-    "xla_cpu_use_fusion_emitters": False,
-    # Modules that LLVM gets the program in; each has a cost of its own. XLA's 32 suit large ones.
-    "xla_cpu_parallel_codegen_split_count": 4,
-}
 
 
 class Executable:
@@ -67,9 +60,9 @@ class Executable:
 
         shape = jax.ShapeDtypeStruct((self.batch, program.dim), self.dtype)
         lowered = jax.jit(batched).lower(shape, data)
-        # Wide vectors pay only where calls are long; they take a quarter longer to compile.
-        narrow = self.batch == BATCH_BY_WORK[0][1]
-        self._compiled = Compiled(lowered, compiler_options(narrow), self.dtype)
+        short = self.batch == BATCH_BY_WORK[0][1]
+        options = cpu_options(OFTEN_AND_SHORT if short else OFTEN)
+        self._compiled = Compiled(lowered, options, self.dtype)
 
     def __call__(self, z: np.ndarray, data: tuple[Any, ...]) -> Any:
         """Return values (batch,) and gradients (batch, dim) as JAX arrays."""
@@ -84,16 +77,6 @@ def _batch_rows(work: float) -> int:
     if jax.default_backend() != "cpu":
         return ACCELERATOR_BATCH
     return next(rows for limit, rows in BATCH_BY_WORK if work <= limit)
-
-
-def compiler_options(narrow: bool) -> dict[str, Any] | None:
-    """Return the XLA options for short-lived programs on this backend.
-
-    Args:
-        narrow: use vectors of 128 bits.
-    """
-    width = {"xla_cpu_prefer_vector_width": 128} if narrow else {}
-    return cpu_options({**_CPU_OPTIONS, **width})
 
 
 class Oracle:

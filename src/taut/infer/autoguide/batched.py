@@ -60,8 +60,9 @@ class AutoBatched(AutoGaussian):
             start: makes what to start from, (*shape, size), given a key.
         """
 
-    def _posterior(self, dim: int, start: Callable | None) -> dist.Distribution:
-        return self._joint(self._recall_for(dim, (), {}).structure, start)
+    def _get_posterior(self) -> dist.Distribution:
+        start = self._init_latent
+        return self._joint(self._recall_for(start.size, (), {}).structure, start)
 
     def _sample_latent(self, bound: BoundModel) -> Any:
         posterior = self._joint(bound.structure, self._start(bound).vector)

@@ -15,8 +15,8 @@ from numpyro.distributions import constraints
 from taut._core.errors import InputError, UnsupportedError
 from taut.infer.autoguide.annealing import AnnealingOptions, anneal, declare_dynamics
 from taut.infer.autoguide.bound_model import BoundModel
-from taut.infer.autoguide.continuous import AutoContinuous
 from taut.infer.autoguide.guide import CHUNK, AutoGuide
+from taut.infer.autoguide.latent_vector import AutoLatentVector
 from taut.infer.autoguide.options import check_init_scale
 from taut.infer.autoguide.param import model_params, param
 
@@ -28,7 +28,7 @@ SUBSAMPLED = (
 )
 
 
-class AutoDAIS(AutoContinuous):
+class AutoDAIS(AutoLatentVector):
     """A Gaussian carried towards the posterior by K steps of uncorrected Hamiltonian dynamics.
 
     Its params are `auto_z_0_loc`, `auto_z_0_scale` (or `auto_z_0_scale_tril`), `auto_eta0`,

@@ -36,11 +36,11 @@ class AutoDiagonalNormal(AutoGaussian):
         posterior: Any = self.get_posterior(params)
         return IndependentTransform(AffineTransform(posterior.loc, posterior.scale), 1)
 
-    def _posterior(self, dim: int, start: Callable | None) -> dist.Normal:
-        loc = param(f"{self.prefix}_loc", start)
+    def _get_posterior(self) -> dist.Normal:
+        loc = param(f"{self.prefix}_loc", self._init_latent)
         scale = param(
             f"{self.prefix}_scale",
-            jnp.full(dim, self.init_scale),
+            jnp.full(self._init_latent.size, self.init_scale),
             constraint=self.scale_constraint,
         )
         return dist.Normal(loc, scale)

@@ -1,7 +1,6 @@
 """What the guides made of normalising flows share."""
 
 import abc
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,11 +8,11 @@ import numpyro.distributions as dist
 from numpyro.distributions.transforms import PermuteTransform, Transform
 
 from taut._core.errors import InputError
+from taut.infer.autoguide.continuous import AutoContinuous, seeded_key
 from taut.infer.autoguide.param import param
-from taut.infer.autoguide.posterior import AutoPosterior, seeded_key
 
 
-class AutoFlow(AutoPosterior):
+class AutoFlow(AutoContinuous):
     """A guide that carries standard normal noise through flows, the order reversed between them.
 
     Its params are `auto_arn__0$params` and so on, one pytree for each flow. Draws carry their
@@ -42,7 +41,8 @@ class AutoFlow(AutoPosterior):
     def _transform(self, network: Any, params: Any) -> Transform:
         """Return a flow with this network and these params."""
 
-    def _posterior(self, dim: int, start: Callable | None) -> dist.TransformedDistribution:
+    def _get_posterior(self) -> dist.TransformedDistribution:
+        dim = self._init_latent.size
         if dim == 1:
             raise InputError(
                 f"{type(self).__name__} needs at least two latent coordinates, and the model has "

@@ -7,12 +7,16 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax.scipy.special import ndtri
 
-from taut.infer.autoguide.posterior import AutoPosterior
+from taut.infer.autoguide.continuous import AutoContinuous
 from taut.targets.site_log_prob import is_real
 
 
-class AutoGaussian(AutoPosterior):
+class AutoGaussian(AutoContinuous):
     """A guide whose latent vector is Gaussian; `AutoGuide` lists what it takes."""
+
+    def _dim(self, params: dict) -> int:
+        name = f"{self.prefix}_loc"
+        return jnp.size(params[name]) if name in params else super()._dim(params)
 
     @abc.abstractmethod
     def _latent_moments(self, params: dict, args: tuple, kwargs: dict) -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from numpyro.infer.initialization import init_to_uniform
 
 from taut._core.constants import own_constants
 from taut._core.errors import InputError, did_you_mean, first_few
-from taut._core.fingerprint import Watch
+from taut._core.fingerprint import Learner, Watch
 from taut.infer.autoguide.bound_model import BoundModel
 from taut.infer.autoguide.start import MOST_TRIES, Candidates, Start, find_start
 from taut.infer.autoguide.structure import Structure, read_structure, warn_of_circles
@@ -46,7 +46,7 @@ NEEDS_DATA = (
 )
 
 
-class AutoGuide(abc.ABC):
+class AutoGuide(Learner):
     """A guide made from a model.
 
     Args:

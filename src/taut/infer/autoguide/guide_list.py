@@ -14,9 +14,9 @@ from numpyro.primitives import Messenger
 
 from taut._core.errors import InputError
 from taut.infer.autoguide.bound_model import BoundModel
-from taut.infer.autoguide.continuous import AutoContinuous
 from taut.infer.autoguide.dais import AutoDAIS
 from taut.infer.autoguide.guide import CHUNK, SUMMARY_DRAWS, AutoGuide
+from taut.infer.autoguide.latent_vector import AutoLatentVector
 from taut.infer.autoguide.semi_dais import AutoSemiDAIS
 
 
@@ -52,9 +52,9 @@ class AutoGuideList(AutoGuide):
                 f"{type(part).__name__} cannot be part of a list: it follows the gradient of the "
                 "whole model's density, and a part sees only some of its sites"
             )
-        if isinstance(part, AutoContinuous):
+        if isinstance(part, AutoLatentVector):
             for i, other in enumerate(self._parts):
-                if isinstance(other, AutoContinuous) and other.prefix == part.prefix:
+                if isinstance(other, AutoLatentVector) and other.prefix == part.prefix:
                     raise InputError(
                         f"parts {i} and {len(self._parts)} would both call their latent vector "
                         f"'_{part.prefix}_latent'; give one of them another prefix="

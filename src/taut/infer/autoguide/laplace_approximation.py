@@ -85,8 +85,8 @@ class AutoLaplaceApproximation(AutoGaussian):
         precision = self._compile(key, hessian)(loc, given, bound.arguments.leaves)
         return LowerCholeskyAffine(loc, _scale_tril(precision))
 
-    def _posterior(self, dim: int, start: Callable | None) -> dist.Delta:
-        loc = param(f"{self.prefix}_loc", start)
+    def _get_posterior(self) -> dist.Delta:
+        loc = param(f"{self.prefix}_loc", self._init_latent)
         return dist.Delta(loc, event_dim=1)
 
     def _latent_moments(self, params: dict, args: tuple, kwargs: dict) -> tuple[Any, Any]:

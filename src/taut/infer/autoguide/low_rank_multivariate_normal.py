@@ -41,9 +41,10 @@ class AutoLowRankMultivariateNormal(AutoGaussian):
         posterior: Any = self.get_posterior(params)
         return LowerCholeskyAffine(posterior.loc, posterior.scale_tril)
 
-    def _posterior(self, dim: int, start: Callable | None) -> dist.LowRankMultivariateNormal:
+    def _get_posterior(self) -> dist.LowRankMultivariateNormal:
+        dim = self._init_latent.size
         rank = round(dim**0.5) if self.rank is None else self.rank
-        loc = param(f"{self.prefix}_loc", start)
+        loc = param(f"{self.prefix}_loc", self._init_latent)
         factor = param(f"{self.prefix}_cov_factor", jnp.zeros((dim, rank)))
         scale = param(
             f"{self.prefix}_scale",

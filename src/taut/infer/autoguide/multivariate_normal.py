@@ -37,11 +37,11 @@ class AutoMultivariateNormal(AutoGaussian):
         posterior: Any = self.get_posterior(params)
         return LowerCholeskyAffine(posterior.loc, posterior.scale_tril)
 
-    def _posterior(self, dim: int, start: Callable | None) -> dist.MultivariateNormal:
-        loc = param(f"{self.prefix}_loc", start)
+    def _get_posterior(self) -> dist.MultivariateNormal:
+        loc = param(f"{self.prefix}_loc", self._init_latent)
         scale_tril = param(
             f"{self.prefix}_scale_tril",
-            jnp.identity(dim) * self.init_scale,
+            jnp.identity(self._init_latent.size) * self.init_scale,
             constraint=self.scale_tril_constraint,
         )
         # The constraint makes it a Cholesky factor; a test of that would compile twenty programs.
