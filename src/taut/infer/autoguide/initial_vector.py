@@ -41,6 +41,8 @@ class InitialVector(NDArrayOperatorsMixin):
         return jnp.asarray(self)[index]
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if method != "__call__":
+            return NotImplemented
         arrays = [jnp.asarray(x) if isinstance(x, InitialVector) else x for x in inputs]
         return getattr(jnp, ufunc.__name__)(*arrays, **options)
 
