@@ -52,7 +52,7 @@ class AutoMoved(autoguide.AutoContinuous):
         assert start.shape == jnp.shape(start) == (len(start),)
         shift = numpyro.param("shift", jnp.zeros_like(start))
         loc = numpyro.param("my_loc", 0.5 + start * 2.0)
-        first = numpyro.param("first", start[0] + jnp.sum(start))
+        first = numpyro.param("first", start[0] + jnp.array(start).sum())
         base = dist.Normal(jnp.zeros(start.size), 1.0).to_event(1)
         moved = dist.transforms.AffineTransform(loc + shift + 0.0 * first, 0.1)
         return dist.TransformedDistribution(base, moved)

@@ -42,7 +42,8 @@ class AutoContinuous(AutoLatentVector):
                 )
                 return dist.StudentT(5.0, loc, scale).to_event(1)
 
-    `self._init_latent`, known inside `_get_posterior` only, is the vector to start from.
+    `self._init_latent`, known inside `_get_posterior` only, is the vector to start from; for more
+    than handing it to `numpyro.param`, and adding and multiplying, take `jnp.array` of it.
     `AutoGuide` lists what the guide takes.
     """
 

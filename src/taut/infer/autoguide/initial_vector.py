@@ -10,7 +10,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 
 class InitialVector(NDArrayOperatorsMixin):
-    """What `numpyro.param` takes as a function of a random key, and JAX as an array (size,).
+    """What `numpyro.param` takes as a function of a random key, and `jnp.array` as one of (size,).
 
     Finding it runs the model, so a guide that only hands it to `numpyro.param` pays for that in its
     first call and not in every step.
