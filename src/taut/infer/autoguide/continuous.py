@@ -30,7 +30,7 @@ def seeded_key(rng_key: Any) -> Any:
 class AutoContinuous(AutoLatentVector):
     """A guide that samples the latent vector from one distribution.
 
-    A class of one's own states that distribution, as for NumPyro's class of this name:
+    A class of one's own states that distribution, as for NumPyro's class of this name::
 
         class AutoStudentT(AutoContinuous):
             def _get_posterior(self):
