@@ -314,6 +314,36 @@ class _SettingsFurther(_Settings):
     def twice_from_global():
         return 2.0 * SD
 
+    def scale(self):
+        return self._inner_scale()
+
+    def _inner_scale(self):
+        return SD
+
+    def plot(self):
+        return pathlib.sys.modules
+
+
+def reads_a_method_of_a_method(y):
+    _body(y, SETTINGS_OBJECT.scale())
+
+
+def reads_a_method_after_another(y):
+    SETTINGS_OBJECT.twice_from_global()
+    _body(y, _helper_of_the_object())
+
+
+def _helper_of_the_object():
+    return SETTINGS_OBJECT.scale()
+
+
+class _Calling:
+    def __call__(self, y):
+        _body(y, self.scale())
+
+    def scale(self):
+        return SD
+
 
 def reads_a_class(y):
     _body(y, _Settings.sd)
@@ -341,6 +371,9 @@ CHANGES = {
         functools.partial(setattr, _Settings, "sd"),
     ),
     "what a property reads": lambda: (reads_a_property, _set_global),
+    "what a method of a method reads": lambda: (reads_a_method_of_a_method, _set_global),
+    "what another method reads": lambda: (reads_a_method_after_another, _set_global),
+    "what a method of a callable reads": lambda: (_Calling(), _set_global),
     "what a static method reads": lambda: (reads_a_static_method, _set_global),
     "a global": lambda: (reads_a_global, _set_global),
     "a dict": lambda: (reads_a_dict, lambda v: SETTINGS.update(sd=v)),
@@ -403,6 +436,13 @@ def test_only_what_the_user_wrote_is_looked_through():
     looked_at = set()
     _describe(model, looked_at)
     assert looked_at == {id(model)}
+
+
+def test_methods_that_a_model_does_not_name_are_not_looked_through():
+    looked_at = set()
+    _describe(reads_a_method_of_a_method, looked_at)
+    names = {name for _, name in (x for x in looked_at if isinstance(x, tuple))}
+    assert names == {"scale", "_inner_scale"}
 
 
 def test_classes_of_libraries_are_not_looked_through():

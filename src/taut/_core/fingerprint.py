@@ -149,11 +149,11 @@ def array_key(array: Any) -> Hashable:
     return (str(array.dtype), array.shape, digest)
 
 
-def _describe(thing: Any, seen: set[int], names: Collection[str] = ()) -> Hashable:
+def _describe(thing: Any, seen: set[Hashable], names: Collection[str] = ()) -> Hashable:
     if isinstance(thing, _SCALARS):
         return (type(thing).__name__, repr(thing))
     if id(thing) in seen:
-        return "seen"
+        return ("seen", _describe_classes(type(thing), seen, names))
     if isinstance(thing, np.ndarray) and thing.dtype != object:
         return array_key(thing)
     if isinstance(thing, jax.Array):
@@ -163,51 +163,65 @@ def _describe(thing: Any, seen: set[int], names: Collection[str] = ()) -> Hashab
         values = vars(thing)
         return tuple((n, _describe(values[n], seen)) for n in names if n in values)
     if isinstance(thing, type):
-        return (Identity(thing), _describe_classes(thing, seen))
+        return (Identity(thing), _describe_classes(thing, seen, ["__init__", *names]))
     seen.add(id(thing))
     if isinstance(thing, types.FunctionType):
         return _describe_function(thing, seen)
     if isinstance(thing, types.MethodType):
-        return ("method", _describe(thing.__func__, seen), _describe(thing.__self__, seen))
+        called = _names(code) if (code := getattr(thing.__func__, "__code__", None)) else ()
+        return ("method", _describe(thing.__func__, seen), _describe(thing.__self__, seen, called))
     if isinstance(thing, functools.partial):
         parts = (thing.func, *thing.args, *(v for _, v in sorted(thing.keywords.items())))
         return ("partial", tuple(thing.keywords), tuple(_describe(p, seen) for p in parts))
     if isinstance(thing, (list, tuple)):
-        return (type(thing).__name__, tuple(_describe(item, seen) for item in thing))
+        return (type(thing).__name__, tuple(_describe(x, seen, names) for x in thing))
     if isinstance(thing, dict):
-        items = tuple((repr(k), _describe(v, seen)) for k, v in thing.items())
+        items = tuple((repr(k), _describe(v, seen, names)) for k, v in thing.items())
         return ("dict", items)
-    return _describe_object(thing, seen)
+    return _describe_object(thing, seen, names)
 
 
-def _describe_object(thing: Any, seen: set[int]) -> Hashable:
+def _describe_object(thing: Any, seen: set[Hashable], names: Collection[str]) -> Hashable:
     parts: list[Hashable] = [Identity(thing)]
     kind = type(thing)
     if _is_library(kind):
         # One of NumPyro's handlers may be around the user's program.
         return (parts[0], _describe(thing.fn, seen)) if isinstance(thing, Messenger) else parts[0]
-    attributes = thing.options().items() if isinstance(thing, Learner) else _attributes(thing)
-    parts.extend((name, _describe(value, seen)) for name, value in attributes)
+    if isinstance(thing, Learner):
+        attributes = thing.options().items()
+        names = [name for written in _written_here(kind) for name in vars(written)]
+    else:
+        attributes = _attributes(thing)
+    parts.extend((name, _describe(value, seen, names)) for name, value in attributes)
     call = vars(kind).get("__call__")
     if isinstance(call, types.FunctionType):
         parts.append(_describe(call, seen))
-    return (*parts, _describe_classes(kind, seen))
+        names = [*names, *_names(call.__code__)]
+    return (*parts, _describe_classes(kind, seen, names))
 
 
-def _describe_classes(kind: type, seen: set[int]) -> Hashable:
-    """Describe the methods and attributes of a class and its bases, of those a user has written."""
+def _describe_classes(kind: type, seen: set[Hashable], names: Collection[str]) -> Hashable:
+    """Describe attributes of a class that a user has written: those named, and what they name."""
     parts: list[Hashable] = []
-    for written in kind.__mro__:
-        if id(written) in seen or not _is_written_here(written.__module__):
-            continue
-        seen.add(id(written))
-        for name, value in vars(written).items():
-            if name.startswith("__") and not isinstance(value, types.FunctionType):
+    classes, pending = _written_here(kind), list(names)
+    while classes and pending:
+        name = pending.pop()
+        for written in classes:
+            if name not in vars(written) or (id(written), name) in seen:
                 continue
+            seen.add((id(written), name))
+            value = vars(written)[name]
             # The function inside a property, a class method or a static method.
             inner = getattr(value, "fget", getattr(value, "__func__", value))
-            parts.append((name, _describe(inner, seen)))
+            parts.append((name, _describe(inner, seen, names)))
+            if isinstance(inner, types.FunctionType):
+                pending += _names(inner.__code__)
     return tuple(parts)
+
+
+def _written_here(kind: type) -> list[type]:
+    """Return a class and its bases, without those of libraries and installed packages."""
+    return [base for base in kind.__mro__ if _is_written_here(base.__module__)]
 
 
 @functools.cache
@@ -232,7 +246,7 @@ def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:
                     yield name, slot.__get__(thing)
 
 
-def _describe_function(function: types.FunctionType, seen: set[int]) -> Hashable:
+def _describe_function(function: types.FunctionType, seen: set[Hashable]) -> Hashable:
     parts: list[Hashable] = [Identity(function.__code__)]
     for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
         parts.append(_describe(default, seen))
