@@ -345,6 +345,10 @@ class _Calling:
         return SD
 
 
+class _CallingFurther(_Calling):
+    pass
+
+
 def reads_a_class(y):
     _body(y, _Settings.sd)
 
@@ -374,6 +378,7 @@ CHANGES = {
     "what a method of a method reads": lambda: (reads_a_method_of_a_method, _set_global),
     "what another method reads": lambda: (reads_a_method_after_another, _set_global),
     "what a method of a callable reads": lambda: (_Calling(), _set_global),
+    "what a callable's base class reads": lambda: (_CallingFurther(), _set_global),
     "what a static method reads": lambda: (reads_a_static_method, _set_global),
     "a global": lambda: (reads_a_global, _set_global),
     "a dict": lambda: (reads_a_dict, lambda v: SETTINGS.update(sd=v)),

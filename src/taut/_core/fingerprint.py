@@ -196,8 +196,7 @@ def _describe_object(thing: Any, seen: set[Hashable], names: Collection[str]) ->
     call = vars(kind).get("__call__")
     if isinstance(call, types.FunctionType):
         parts.append(_describe(call, seen))
-        names = [*names, *_names(call.__code__)]
-    return (*parts, _describe_classes(kind, seen, names))
+    return (*parts, _describe_classes(kind, seen, ["__call__", *names]))
 
 
 def _describe_classes(kind: type, seen: set[Hashable], names: Collection[str]) -> Hashable:

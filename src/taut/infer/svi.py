@@ -255,9 +255,8 @@ class SVI:
             if init_state is None:
                 check_started(program.sites, init_params)
                 program.prepare(placed, rng_key, stable, forward)
-            findings = program.findings(leaves, stacklevel=3)  # read while the steps compile
-            if init_state is None:
                 init_state = program.start(placed, rng_key, init_params)
+            findings = program.findings(leaves, stacklevel=3)  # read while the steps compile
             done = run_steps(
                 program,
                 placed,
