@@ -203,7 +203,7 @@ def _run_chains(
                 enough = chains.effective >= ENOUGH_IF_MOVED
             else:
                 enough = max(chains.effective, weights_worth(weights)) >= ENOUGH_EFFECTIVE
-            if enough or monitor.gradients + schedule.cost > most:
+            if enough or monitor.gradients + schedule.further_cost > most:
                 break
             chains = hmc.extend(chains)
     except OutOfTime:

@@ -108,6 +108,8 @@ class ShortHmc:
         self._most, self._kept = schedule.rounds, schedule.kept
         self._groups = groups_of(guide, start)
         self._walk = Walk(batch, start, guide, schedule, rng)
+        # The scores of the states to keep, those of the last round and of what extends it.
+        self._settled = np.zeros((0, self._dim))
 
     def rounds(self) -> Iterator[Chains]:
         """Run rounds until the chains settle; yields the state of affairs after each."""
@@ -117,7 +119,8 @@ class ShortHmc:
             first = self._scored()
             latest = self._walk.round()
             states, log_p, acceptance = latest.states, latest.log_p, latest.acceptance
-            moments = self._moments(states)
+            self._settled = self._scores(_flat(states))
+            moments = self._moments(self._settled)
             memory = _memory(first, self._scored(), self._groups)
             moved, change, error = moments.against(previous)
             noise = largest * error
@@ -148,7 +151,7 @@ class ShortHmc:
             latest = self._window(window)
             states, log_p, acceptance = latest.states, latest.log_p, latest.acceptance
             rounds += window
-            moments = self._moments(states)
+            moments = self._moments(self._scores(_flat(states)))
             self._walk.rewhiten(latest.positions)
             if previous is not None:
                 moved, change, error = moments.against(previous)
@@ -179,10 +182,10 @@ class ShortHmc:
         states, log_p = self._walk.here
         return self._scores(states), log_p
 
-    def _moments(self, states: np.ndarray) -> "_Moments":
+    def _moments(self, scores: np.ndarray) -> "_Moments":
         """Moments in the guide's own units, in which it has mean zero and sd one itself."""
-        scores = self._scores(_flat(states))
-        effective = _effective(scores.reshape(states.shape), self._groups)
+        chains = scores.reshape(-1, len(self._groups), self._dim)
+        effective = _effective(chains, self._groups)
         return _Moments(scores.mean(axis=0), scores.std(axis=0), effective)
 
     def _window(self, rounds: int) -> Round:
@@ -196,12 +199,12 @@ class ShortHmc:
 
     def extend(self, chains: Chains) -> Chains:
         """Run one more round of chains that have settled and keep its states too."""
-        latest = self._walk.round()
-        states = np.concatenate([chains.states, latest.states])
-        moments = self._moments(states)
+        latest = self._walk.round(adapt=False)
+        self._settled = np.concatenate([self._settled, self._scores(_flat(latest.states))])
+        moments = self._moments(self._settled)
         return dataclasses.replace(
             chains,
-            states=states,
+            states=np.concatenate([chains.states, latest.states]),
             log_p=np.concatenate([chains.log_p, latest.log_p]),
             mean_drift=moments.mean,
             sd_ratio=moments.sd,

@@ -73,8 +73,9 @@ def heavy_tails(
     centred = centred - centred.mean(axis=0)
     # Scaled to one first: fourth powers overflow.
     centred = centred / np.maximum(np.abs(centred).max(axis=0), 1e-300)
-    variance = (centred**2).mean(axis=0)
-    kurtosis = (centred**4).mean(axis=0) / np.maximum(variance**2, 1e-300)
+    squares = centred * centred
+    variance = squares.mean(axis=0)
+    kurtosis = (squares * squares).mean(axis=0) / np.maximum(variance**2, 1e-300)
     found = {}
     for i in np.flatnonzero(kurtosis > SUSPECT_KURTOSIS).tolist():
         tail = Tail(float(kurtosis[i]), _shape(centred[:, i]), limits)

@@ -43,6 +43,11 @@ class Schedule:
         return self.chains * self.iterations * self.leapfrog
 
     @property
+    def further_cost(self) -> int:
+        """Gradients of a round that goes on with the step size found."""
+        return self.chains * self.kept * self.leapfrog
+
+    @property
     def long_cost(self) -> int:
         """Gradients of one round of a long run."""
         return self.chains * self.iterations * LONG_LEAPFROG
@@ -131,16 +136,17 @@ class Walk:
         """Where the chains are (chains, dim), and their log densities (chains,)."""
         return self._place.z, self._place.log_p
 
-    def round(self, leapfrog: int | None = None) -> Round:
+    def round(self, leapfrog: int | None = None, adapt: bool = True) -> Round:
         """Run one round, adapting the step size before what is kept.
 
         Args:
             leapfrog: gradients of one iteration, instead of the schedule's.
+            adapt: False keeps the step size, and all iterations.
         """
         kept, acceptances = [], []
         schedule = self._schedule
-        adapting = schedule.iterations - schedule.kept
-        for iteration in range(schedule.iterations):
+        adapting = schedule.iterations - schedule.kept if adapt else 0
+        for iteration in range(adapting + schedule.kept):
             acceptance = self._iterate(leapfrog or schedule.leapfrog)
             if iteration < adapting:
                 gain = 1.0 / (1.0 + 0.4 * iteration)

@@ -10,6 +10,7 @@ stands before what it scales.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -24,8 +25,14 @@ from taut.guides.full_rank import FullRankNormal
 from taut.guides.guide import LatentGuide, standard_log_prob
 from taut.guides.noise import matched_noise
 
-# Fixed draws that the moments, which have no short closed form, are taken from.
+# Fixed draws that the moments, which have no short closed form, are taken from; and the ranks of
+# those that marginals are read off at: all far out, and enough between.
 MOMENT_DRAWS = 8192
+_ALL, _EACH = 64, 16
+MARKS = np.r_[0:_ALL, _ALL : MOMENT_DRAWS - _ALL : _EACH, MOMENT_DRAWS - _ALL : MOMENT_DRAWS]
+
+# Many draws are made in blocks of about so many numbers, whose pieces stay in the cache.
+BLOCK = 2**14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +66,15 @@ class Layers:
     log_slope: Float[Any, "draws dim"]
     log_slope_gradient: Float[Any, "draws dim"]
     x: Float[Any, "draws dim"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Marginals:
+    """Mean and sd of each coordinate (dim,), and its draws of the ranks `MARKS` (dim, marks)."""
+
+    mean: Float[Any, " dim"]
+    sd: Float[Any, " dim"]
+    marks: Float[Any, "dim marks"]
 
 
 @module()
@@ -150,8 +166,9 @@ class TriangularFlow(LatentGuide):
 
     def transform(self, noise: Float[Any, "*draws dim"]) -> Float[Any, "*draws dim"]:
         """Return draws made of standard normal noise."""
-        layers = self.layers(noise.reshape(-1, self.dim))
-        return match_dtype(self.place(layers).reshape(noise.shape), noise)
+        xp, flat = namespace(noise, self.loc), noise.reshape(-1, self.dim)
+        z = xp.concatenate([self.place(layers) for layers in self._in_blocks(flat)])
+        return match_dtype(z.reshape(noise.shape), noise)
 
     def place(self, layers: Layers) -> Float[Any, "draws dim"]:
         """Return the draws whose layers are known."""
@@ -232,8 +249,9 @@ class TriangularFlow(LatentGuide):
     ) -> tuple[Float[np.ndarray, "count dim"], Float[np.ndarray, " count"]]:
         """Return draws and their log densities, which need no inverse."""
         noise = rng.standard_normal((count, self.dim))
-        layers = self.layers(noise)
-        return self.place(layers), standard_log_prob(noise) - self.log_det_of(layers)
+        made = [(self.place(block), self.log_det_of(block)) for block in self._in_blocks(noise)]
+        z, log_det = (np.concatenate(parts) for parts in zip(*made, strict=True))
+        return z, standard_log_prob(noise) - log_det
 
     def log_prob(self, z: Float[Any, "*draws dim"]) -> Float[Any, "*draws"]:
         """Return the normalised log density at latent vectors."""
@@ -242,11 +260,11 @@ class TriangularFlow(LatentGuide):
 
     def mean(self) -> Float[Any, " dim"]:
         """Return the mean of each latent coordinate, over 8192 fixed draws."""
-        return self._draws().mean(axis=0)
+        return self._marginals.mean
 
     def sd(self) -> Float[Any, " dim"]:
         """Return the standard deviation of each latent coordinate, over 8192 fixed draws."""
-        return self._draws().std(axis=0)
+        return self._marginals.sd
 
     def scorer(self) -> Callable[[np.ndarray], np.ndarray]:
         """Return the map of latent vectors (n, dim) to normal scores under each marginal.
@@ -254,19 +272,26 @@ class TriangularFlow(LatentGuide):
         Standard deviations of heavy tails are mostly noise; ranks are not (Vehtari and others 2021,
         Bayesian Analysis 16).
         """
-        ordered = np.sort(np.asarray(self._draws()), axis=0).T
-        scores = scipy.special.ndtri((np.arange(MOMENT_DRAWS) + 0.5) / MOMENT_DRAWS)
+        marks = np.asarray(self._marginals.marks)
+        scores = scipy.special.ndtri((MARKS + 0.5) / MOMENT_DRAWS)
 
         def score(z: np.ndarray) -> np.ndarray:
-            columns = zip(z.T, ordered, strict=True)
-            return np.stack([np.interp(column, marks, scores) for column, marks in columns], axis=1)
+            columns = zip(z.T, marks, strict=True)
+            return np.stack([np.interp(column, mark, scores) for column, mark in columns], axis=1)
 
         return score
 
-    def _draws(self) -> Float[Any, "draws dim"]:
+    @functools.cached_property
+    def _marginals(self) -> "_Marginals":
         noise = matched_noise(MOMENT_DRAWS, self.dim, np.random.default_rng(0))
         xp = namespace(self.loc)
-        return self.transform(xp.asarray(noise, dtype=self.loc.dtype))
+        draws = self.transform(xp.asarray(noise, dtype=self.loc.dtype))
+        marks = xp.sort(xp.asarray(draws.T, copy=True), axis=1)[:, MARKS]
+        return _Marginals(draws.mean(axis=0), draws.std(axis=0), marks)
+
+    def _in_blocks(self, noise: Float[Any, "draws dim"]) -> list[Layers]:
+        rows = max(1, BLOCK // self.dim)
+        return [self.layers(noise[i : i + rows]) for i in range(0, max(len(noise), 1), rows)]
 
     def _same(self, xp: Any) -> Any:
         return xp.asarray(self.pairs[:, 0] == self.pairs[:, 1])

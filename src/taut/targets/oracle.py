@@ -10,13 +10,14 @@ import math
 from typing import Any
 
 import jax
-import jax.extend
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 
 from taut._core.background import Compiled
 from taut._core.constants import with_copies
 from taut._core.errors import InputError
 from taut._core.precision import native_dtype, precision_of
+from taut._core.straight import straight
 from taut._core.xla_options import OFTEN, OFTEN_AND_SHORT, cpu_options
 from taut.targets.cost import count_operations
 from taut.targets.program import Program
@@ -40,23 +41,28 @@ class Executable:
         self.dtype = native_dtype()
         row = jax.ShapeDtypeStruct((program.dim,), self.dtype)
 
-        def value_and_grad(z, leaves):
-            return jax.value_and_grad(lambda point: program.log_density(leaves, point))(z)
+        def density(z, leaves):
+            return program.log_density(leaves, z)
 
         with program.watch.running():
-            closed, shapes = jax.make_jaxpr(value_and_grad, return_shape=True)(row, data)
-        if shapes[0].shape != () or shapes[0].dtype != self.dtype:
+            closed, result = jax.make_jaxpr(density, return_shape=True)(row, data)
+        if result.shape != () or result.dtype != self.dtype:
             raise InputError(
-                f"the log density must be a {self.dtype} scalar; it is {shapes[0].dtype} of shape "
-                f"{shapes[0].shape}"
+                f"the log density must be a {self.dtype} scalar; it is {result.dtype} of shape "
+                f"{result.shape}"
             )
-        self.work = count_operations(closed.jaxpr)
+        value = jaxpr_as_fun(straight(with_copies(closed)))
+
+        def value_and_grad(z, leaves):
+            return jax.value_and_grad(lambda point: value(point, *leaves)[0])(z)
+
+        graded = jax.make_jaxpr(value_and_grad)(row, data)
+        self.work = count_operations(graded.jaxpr)
         self.batch = _batch_rows(self.work)
-        run = jax.extend.core.jaxpr_as_fun(with_copies(closed))
+        run = jaxpr_as_fun(straight(graded))
 
         def batched(z, leaves):
-            flat = jax.tree_util.tree_leaves(leaves)
-            return jax.vmap(lambda point: run(point, *flat))(z)
+            return jax.vmap(lambda point: run(point, *leaves))(z)
 
         shape = jax.ShapeDtypeStruct((self.batch, program.dim), self.dtype)
         lowered = jax.jit(batched).lower(shape, data)

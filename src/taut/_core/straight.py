@@ -1,0 +1,182 @@
+"""Traced functions without the operations that only cost time.
+
+A model that JAX has traced is full of them: each `jnp` function is a call of its own, which JAX
+differentiates, batches and lowers by itself; parameters are tested and the tests thrown away; the
+logarithm of a constant is an operation, and so is a sum over no axes. XLA removes them all in the
+end, after each was differentiated, batched and lowered. Here they are removed before.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core.primitives import jit_p
+
+# Calls of larger functions are left as they are: JAX remembers how it differentiated them.
+LARGEST_INLINED = 16
+
+
+def straight(closed: ClosedJaxpr) -> ClosedJaxpr:
+    """Return a traced function that computes the same in fewer operations.
+
+    Results are the same but for the rounding of constants, and for the sign of a zero to which a
+    zero is added.
+    """
+    jaxpr, walk = closed.jaxpr, _Walk()
+    constvars, invars = _fresh(jaxpr.constvars), _fresh(jaxpr.invars)
+    outvars = walk.through(jaxpr, constvars, invars)
+    kept = [(v, c) for v, c in zip(constvars, closed.consts, strict=True)]
+    kept += walk.inner_consts
+    whole = jaxpr.replace(
+        constvars=[v for v, _ in kept],
+        invars=invars,
+        outvars=outvars,
+        eqns=_needed(walk.equations, outvars),
+    )
+    return ClosedJaxpr(whole, [c for _, c in kept])
+
+
+def _fresh(variables: Sequence[Var]) -> list[Var]:
+    """Return new variables: those of a function that is called twice stand for two values."""
+    return [Var(v.aval) for v in variables]
+
+
+def _needed(equations: Sequence[JaxprEqn], outvars: Sequence[Any]) -> list[JaxprEqn]:
+    """Return the equations that results or effects depend on."""
+    wanted = {id(atom) for atom in outvars}
+    kept = []
+    for equation in reversed(equations):
+        if equation.effects or any(id(v) in wanted for v in equation.outvars):
+            kept.append(equation)
+            wanted.update(id(atom) for atom in equation.invars)
+    return kept[::-1]
+
+
+class _Walk:
+    """Goes through a traced function and keeps the equations that compute something new."""
+
+    def __init__(self):
+        self.equations: list[JaxprEqn] = []
+        self.inner_consts: list[tuple[Var, Any]] = []
+        self._sources: dict[Var, JaxprEqn] = {}
+        self._seen: dict[Hashable, Sequence[Any]] = {}
+
+    def through(
+        self, jaxpr: Jaxpr, constvars: Sequence[Any], arguments: Sequence[Any]
+    ) -> list[Any]:
+        """Return what a function returns, as variables and literals."""
+        made: dict[Any, Any] = dict(zip(jaxpr.constvars, constvars, strict=True))
+        made.update(zip(jaxpr.invars, arguments, strict=True))
+
+        def read(atom: Any) -> Any:
+            return atom if isinstance(atom, Literal) else made[atom]
+
+        for equation in jaxpr.eqns:
+            inputs = [read(atom) for atom in equation.invars]
+            made.update(zip(equation.outvars, self._results(equation, inputs), strict=True))
+        return [read(atom) for atom in jaxpr.outvars]
+
+    def _results(self, equation: JaxprEqn, inputs: list[Any]) -> Sequence[Any]:
+        if equation.primitive is jit_p:
+            inner = equation.params["jaxpr"]
+            if len(inner.jaxpr.eqns) <= LARGEST_INLINED:
+                constvars = _fresh(inner.jaxpr.constvars)
+                self.inner_consts += zip(constvars, inner.consts, strict=True)
+                return self.through(inner.jaxpr, constvars, inputs)
+        shortcut = self._shortcut(equation, inputs)
+        if shortcut is not None:
+            return [shortcut]
+        key = _key(equation, inputs)
+        if key is not None and key in self._seen:
+            return self._seen[key]
+        outputs = _fresh(equation.outvars)
+        new = equation.replace(invars=inputs, outvars=outputs)
+        self.equations.append(new)
+        self._sources.update((v, new) for v in outputs)
+        if key is not None:
+            self._seen[key] = outputs
+        return outputs
+
+    def _shortcut(self, equation: JaxprEqn, inputs: Sequence[Any]) -> Any:
+        """Return the result of an operation that need not be made, or None."""
+        if len(equation.outvars) != 1 or equation.effects:
+            return None
+        name, out = equation.primitive.name, equation.outvars[0].aval
+        if not hasattr(out, "dtype") or jax.dtypes.issubdtype(out.dtype, jax.dtypes.extended):
+            return None
+        if name in _FOLDED and all(isinstance(atom, Literal) for atom in inputs):
+            return _folded(name, inputs, out)
+        if name in _OF_SHAPE and _same(inputs[0].aval, out):
+            return inputs[0]
+        if name in _NEUTRAL:
+            first, second = inputs
+            if _is(second, _NEUTRAL[name]) and _same(first.aval, out):
+                return first
+            if name in ("add", "mul") and _is(first, _NEUTRAL[name]) and _same(second.aval, out):
+                return second
+        if name == "reduce_sum" and out.shape == ():
+            return self._made_of_one(inputs[0])
+        return None
+
+    def _made_of_one(self, atom: Any) -> Any:
+        """Return the scalar that an array of one number was made of, or None."""
+        source = self._sources.get(atom) if isinstance(atom, Var) else None
+        if source is None or source.primitive.name not in ("broadcast_in_dim", "reshape"):
+            return None
+        origin = source.invars[0]
+        return origin if atom.aval.size == 1 and origin.aval.shape == () else None
+
+
+# Operations that do nothing where shape and type stay the same.
+_OF_SHAPE = ("convert_element_type", "reshape", "broadcast_in_dim", "squeeze", "reduce_sum")
+
+# Second operands, of sums and products first ones too, that change nothing.
+_NEUTRAL = {"add": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0}
+
+_FOLDED: dict[str, Callable] = {
+    "abs": np.abs,
+    "add": np.add,
+    "convert_element_type": np.asarray,
+    "div": np.divide,
+    "exp": np.exp,
+    "log": np.log,
+    "mul": np.multiply,
+    "neg": np.negative,
+    "sqrt": np.sqrt,
+    "sub": np.subtract,
+}
+
+
+def _folded(name: str, inputs: Sequence[Literal], out: Any) -> Literal | None:
+    """Return the result of an operation on known numbers, where it is one too."""
+    if out.shape != () or not np.issubdtype(out.dtype, np.floating):
+        return None
+    with np.errstate(all="ignore"):
+        value = _FOLDED[name](*(np.asarray(atom.val, atom.aval.dtype) for atom in inputs))
+    return Literal(np.asarray(value, out.dtype)[()], out)
+
+
+def _key(equation: JaxprEqn, inputs: Sequence[Any]) -> Hashable:
+    """Return what two operations that compute the same have in common; None where it is unknown."""
+    if equation.effects:
+        return None
+    atoms = tuple(
+        (type(a.val), np.asarray(a.val).tobytes(), a.aval) if isinstance(a, Literal) else a
+        for a in inputs
+    )
+    key = equation.primitive, atoms, tuple(sorted(equation.params.items(), key=lambda p: p[0]))
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _same(first: Any, second: Any) -> bool:
+    return first.shape == second.shape and first.dtype == second.dtype
+
+
+def _is(atom: Any, value: float) -> bool:
+    return isinstance(atom, Literal) and np.ndim(atom.val) == 0 and bool(atom.val == value)

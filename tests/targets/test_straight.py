@@ -1,0 +1,142 @@
+"""A traced function made straight computes the same, with its gradient and in batches."""
+
+import collections
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.special
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from jax.extend.core import jaxpr_as_fun
+
+from taut._core.straight import LARGEST_INLINED, straight
+
+TABLE = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(4, 3)
+
+
+@jax.jit
+def _twice(x):
+    return jnp.sin(2.0 * x)
+
+
+@jax.jit
+def _long(x):
+    for i in range(LARGEST_INLINED + 1):
+        x = jnp.sin(x) + i
+    return x
+
+
+@jax.custom_vjp
+def _doubled_slope(x):
+    return x * x
+
+
+_doubled_slope.defvjp(lambda x: (x * x, x), lambda x, g: (4.0 * x * g,))
+
+
+def _scanned(x):
+    return jax.lax.scan(lambda s, v: (_twice(s) * v, s), x[0], x)[0]
+
+
+def _guarded(x):
+    return jax.lax.cond(x[0] > 0.0, lambda v: jnp.log(v[0]), lambda v: v[0], x)
+
+
+def _mixture(x):
+    shares = dist.Categorical(probs=jax.nn.softmax(x[:2]))
+    parts = [dist.Normal(x[0], 1.0), dist.Normal(0.0, jnp.exp(x[1]))]
+    return dist.MixtureGeneral(shares, parts).log_prob(TABLE).sum()
+
+
+def _noisy(x):
+    return (x * jax.random.normal(jax.random.key(3), x.shape)).sum()
+
+
+FUNCTIONS = {
+    "a call made twice": lambda x: (_twice(x) * _twice(x + 1.0) + _twice(x)).sum(),
+    "a long call": lambda x: _long(x).sum() + _long(2.0 * x).sum(),
+    "derivatives of its own": lambda x: (_doubled_slope(x) + jnp.logaddexp(x, 0.0)).sum(),
+    "a scan": _scanned,
+    "a branch": _guarded,
+    "an array it reads": lambda x: (x * TABLE * TABLE[::-1]).sum(),
+    "neutral operands": lambda x: ((0.0 + x * 1.0 - 0.0) / 1.0).sum() + jnp.sum(x[:1]),
+    "neutral where it widens": lambda x: (x[:1] + jnp.zeros(3)).sum() * jnp.ones(()),
+    "neutral integers": lambda x: (x * (jnp.arange(3) + 0) * 1).sum(),
+    "constants": lambda x: (x / jnp.sqrt(2.0 * jnp.pi) - jnp.log(3.0)).sum(),
+    "slices that look alike": lambda x: x[0:1].sum() * 2.0 + x[1:2].sum() * 3.0,
+    "numbers that look alike": lambda x: (x**1).sum() + x.astype(int).sum() * 1.0 + (x * True)[0],
+    "tests": lambda x: jnp.where(jnp.isfinite(x) & (x == x), x, 0.0).sum(),
+    "a mixture": _mixture,
+    "random numbers": _noisy,
+    "the argument itself": lambda x: x[0],
+    "none of its argument": lambda x: jnp.zeros(()) + 1.5,
+}
+
+POINTS = np.array([[0.3, -1.2, 0.8], [-0.4, 0.1, 2.0]], np.float32)
+
+
+def _straight(function):
+    closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct((3,), jnp.float32))
+    run = jaxpr_as_fun(straight(closed))
+    return lambda x: run(x)[0]
+
+
+def _counts(function):
+    closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct((3,), jnp.float32))
+    return collections.Counter(e.primitive.name for e in straight(closed).jaxpr.eqns)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_values_and_gradients_are_the_same(name, same_to_rounding):
+    function = FUNCTIONS[name]
+    made = jax.jit(jax.vmap(jax.value_and_grad(_straight(function))))(POINTS)
+    wanted = jax.jit(jax.vmap(jax.value_and_grad(function)))(POINTS)
+    for ours, theirs in zip(made, wanted, strict=True):
+        assert ours.dtype == theirs.dtype
+        same_to_rounding(ours, theirs, np.float32)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_straight_stays_so(name):
+    closed = jax.make_jaxpr(FUNCTIONS[name])(jax.ShapeDtypeStruct((3,), jnp.float32))
+    once = straight(closed)
+    assert len(straight(once).jaxpr.eqns) <= len(once.jaxpr.eqns) <= _flat_size(closed.jaxpr)
+
+
+def _flat_size(jaxpr):
+    inner = [e.params["jaxpr"].jaxpr for e in jaxpr.eqns if e.primitive.name in ("jit", "pjit")]
+    return len(jaxpr.eqns) + sum(map(_flat_size, inner))
+
+
+def test_what_only_costs_time_is_gone():
+    def function(x):
+        jnp.all(x > 0.0)
+        constant = jnp.log(jnp.sqrt(2.0 * jnp.pi)) + 0.0
+        return jnp.sum(1.0 * x[0] + 0.0) + constant + jax.nn.sigmoid(x[0]) * jax.nn.sigmoid(x[0])
+
+    counts = _counts(function)
+    assert counts["logistic"] == 1
+    assert not counts.keys() & {"jit", "gt", "reduce_and", "log", "sqrt", "reduce_sum"}
+    assert counts["mul"] == 1
+
+
+def test_a_long_function_stays_a_call():
+    assert _counts(lambda x: _long(x) + _long(x + 1.0))["jit"] == 2
+
+
+def test_what_is_done_for_its_effect_is_done():
+    seen = []
+
+    def function(x):
+        jax.debug.callback(lambda v: seen.append(float(v)), x[0])
+        return x[1]
+
+    assert float(jax.jit(_straight(function))(POINTS[0])) == POINTS[0, 1]
+    jax.effects_barrier()
+    assert seen == [POINTS[0, 0]]
+
+
+def test_a_nan_is_not_tested_away():
+    function = _straight(lambda x: jnp.where(jnp.isnan(x), 0.0, x).sum())
+    assert float(function(np.array([np.nan, 1.0, 2.0], np.float32))) == 3.0
