@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from taut._core.errors import InputError
 from taut._core.modules import module
+from taut._core.straight import made_straight
 from taut.infer.score import score_surrogate
 from taut.infer.traces import Pair
 
@@ -107,7 +108,7 @@ class ELBO(abc.ABC):
         how = self.vectorize_particles
         if callable(how):
             return how(function, keys)
-        return jax.vmap(function)(keys) if how else jax.lax.map(function, keys)
+        return jax.vmap(made_straight(function))(keys) if how else jax.lax.map(function, keys)
 
 
 class AverageELBO(ELBO):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from numpyro import handlers
 
+from taut._core.straight import made_straight
 from taut.infer.params import (
     Opaque,
     ParamSite,
@@ -130,7 +131,7 @@ class Problem(NamedTuple):
         optim = self.optim
         advance = optim.eval_and_stable_update if stable else optim.eval_and_update
         (value, mutable), optim_state = advance(
-            loss, state.optim_state, forward_mode_differentiation=forward
+            made_straight(loss), state.optim_state, forward_mode_differentiation=forward
         )
         return SVIState(optim_state, mutable, key), value
 
