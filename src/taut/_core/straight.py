@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 from jax.extend.core.primitives import jit_p
@@ -114,18 +115,18 @@ class _Walk:
         """Return the result of an operation that need not be made, or None."""
         if len(equation.outvars) != 1 or equation.effects:
             return None
-        name, out = equation.primitive.name, equation.outvars[0].aval
-        if not hasattr(out, "dtype") or jax.dtypes.issubdtype(out.dtype, jax.dtypes.extended):
+        name, out = equation.primitive.name, _aval(equation.outvars[0])
+        if not hasattr(out, "dtype") or jnp.issubdtype(out.dtype, jax.dtypes.extended):
             return None
         if name in _FOLDED and all(isinstance(atom, Literal) for atom in inputs):
             return _folded(name, inputs, out)
-        if name in _OF_SHAPE and _same(inputs[0].aval, out):
+        if name in _OF_SHAPE and _same(_aval(inputs[0]), out):
             return inputs[0]
         if name in _NEUTRAL:
             first, second = inputs
-            if _is(second, _NEUTRAL[name]) and _same(first.aval, out):
+            if _is(second, _NEUTRAL[name]) and _same(_aval(first), out):
                 return first
-            if name in ("add", "mul") and _is(first, _NEUTRAL[name]) and _same(second.aval, out):
+            if name in ("add", "mul") and _is(first, _NEUTRAL[name]) and _same(_aval(second), out):
                 return second
         if name == "reduce_sum" and out.shape == ():
             return self._made_of_one(inputs[0])
@@ -137,7 +138,7 @@ class _Walk:
         if source is None or source.primitive.name not in ("broadcast_in_dim", "reshape"):
             return None
         origin = source.invars[0]
-        return origin if atom.aval.size == 1 and origin.aval.shape == () else None
+        return origin if _aval(atom).size == 1 and _aval(origin).shape == () else None
 
 
 # Operations that do nothing where shape and type stay the same.
@@ -165,7 +166,7 @@ def _folded(name: str, inputs: Sequence[Literal], out: Any) -> Literal | None:
     if out.shape != () or not np.issubdtype(out.dtype, np.floating):
         return None
     with np.errstate(all="ignore"):
-        value = _FOLDED[name](*(np.asarray(atom.val, atom.aval.dtype) for atom in inputs))
+        value = _FOLDED[name](*(np.asarray(atom.val, _aval(atom).dtype) for atom in inputs))
     return Literal(np.asarray(value, out.dtype)[()], out)
 
 
@@ -183,6 +184,11 @@ def _key(equation: JaxprEqn, inputs: Sequence[Any]) -> Hashable:
     except TypeError:
         return None
     return key
+
+
+def _aval(atom: Any) -> Any:
+    """Return the shape and type of a variable or a literal."""
+    return atom.aval
 
 
 def _same(first: Any, second: Any) -> bool:

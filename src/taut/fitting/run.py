@@ -87,15 +87,16 @@ class Run:
             # Traced while the oracle compiles, and compiled while the guide is fitted.
             self._constrainer = Constrainer(self._bound, dtype)
         self._clock.lap("trace")
-        self._oracle.executable.wait()
-        self._clock.lap("compile")
-        if hasattr(self, "monitor"):
-            self._spent = self.monitor.gradients
-        self.monitor = Monitor(self._oracle, self._line, self._deadline)
-        self.search = self._new_search()
-        self._weighed: tuple[Any, Draws] | None = None
-        self._checking = self._random(2)
+        # Finding the BLAS libraries takes milliseconds, in which the oracle compiles on.
         with single_blas_thread():
+            self._oracle.executable.wait()
+            self._clock.lap("compile")
+            if hasattr(self, "monitor"):
+                self._spent = self.monitor.gradients
+            self.monitor = Monitor(self._oracle, self._line, self._deadline)
+            self.search = self._new_search()
+            self._weighed: tuple[Any, Draws] | None = None
+            self._checking = self._random(2)
             self.outcome = self._search()
         self._fitted_with = self.monitor.gradients
         self._clock.lap("fit")
