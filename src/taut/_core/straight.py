@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jax.extend.core.primitives import jit_p
 
 # Calls of larger functions are left as they are: JAX remembers how it differentiated them.
@@ -37,17 +37,6 @@ def straight(closed: ClosedJaxpr) -> ClosedJaxpr:
         eqns=_needed(walk.equations, outvars),
     )
     return ClosedJaxpr(whole, [c for _, c in kept])
-
-
-def made_straight(function: Callable) -> Callable:
-    """Return a function to be traced, which JAX then sees in fewer operations."""
-
-    def run(*arguments: Any) -> Any:
-        closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        flat = jaxpr_as_fun(straight(closed))(*jax.tree.leaves(arguments))
-        return jax.tree.unflatten(jax.tree.structure(shapes), flat)
-
-    return run
 
 
 def _fresh(variables: Sequence[Var]) -> list[Var]:

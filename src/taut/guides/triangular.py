@@ -11,7 +11,7 @@ stands before what it scales.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax.numpy as jnp
@@ -289,9 +289,9 @@ class TriangularFlow(LatentGuide):
         marks = xp.sort(xp.asarray(draws.T, copy=True), axis=1)[:, MARKS]
         return _Marginals(draws.mean(axis=0), draws.std(axis=0), marks)
 
-    def _in_blocks(self, noise: Float[Any, "draws dim"]) -> list[Layers]:
+    def _in_blocks(self, noise: Float[Any, "draws dim"]) -> Iterator[Layers]:
         rows = max(1, BLOCK // self.dim)
-        return [self.layers(noise[i : i + rows]) for i in range(0, max(len(noise), 1), rows)]
+        return (self.layers(noise[i : i + rows]) for i in range(0, max(len(noise), 1), rows))
 
     def _same(self, xp: Any) -> Any:
         return xp.asarray(self.pairs[:, 0] == self.pairs[:, 1])

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from taut._core.errors import InputError
 from taut._core.modules import module
-from taut._core.straight import made_straight
+from taut._core.retraced import retraced
+from taut._core.straight import straight
 from taut.infer.score import score_surrogate
 from taut.infer.traces import Pair
 
@@ -108,7 +109,7 @@ class ELBO(abc.ABC):
         how = self.vectorize_particles
         if callable(how):
             return how(function, keys)
-        return jax.vmap(made_straight(function))(keys) if how else jax.lax.map(function, keys)
+        return jax.vmap(retraced(function, straight))(keys) if how else jax.lax.map(function, keys)
 
 
 class AverageELBO(ELBO):

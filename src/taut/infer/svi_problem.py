@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from numpyro import handlers
 
-from taut._core.straight import made_straight
+from taut._core.retraced import retraced
+from taut._core.straight import straight
 from taut.infer.params import (
     Opaque,
     ParamSite,
@@ -131,7 +132,7 @@ class Problem(NamedTuple):
         optim = self.optim
         advance = optim.eval_and_stable_update if stable else optim.eval_and_update
         (value, mutable), optim_state = advance(
-            made_straight(loss), state.optim_state, forward_mode_differentiation=forward
+            retraced(loss, straight), state.optim_state, forward_mode_differentiation=forward
         )
         return SVIState(optim_state, mutable, key), value
 

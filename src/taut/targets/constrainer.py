@@ -4,11 +4,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import jaxpr_as_fun
 
 from taut._core.background import Compiled
 from taut._core.constants import with_copies
 from taut._core.precision import native_dtype, precision_of
+from taut._core.retraced import retraced
 from taut._core.straight import straight
 from taut._core.xla_options import OFTEN_AND_SHORT, cpu_options
 from taut.targets.target import Target
@@ -57,14 +57,14 @@ def _compile(target: Target) -> tuple[int, Any]:
     program = target.program
     largest = max([program.dim, *(int(np.size(leaf)) for leaf in target.data)])
     rows = SMALL_ROWS if largest > LARGE_VALUES else ROWS
-    data, row = tuple(target.data), jax.ShapeDtypeStruct((program.dim,), native_dtype())
+    shape = jax.ShapeDtypeStruct((rows, program.dim), native_dtype())
+    constrain = retraced(
+        lambda z, data: program.constrain(data, z), lambda closed: straight(with_copies(closed))
+    )
+
+    def batched(z, data):
+        return jax.vmap(lambda point: constrain(point, data))(z)
+
     with program.watch.running():
-        traced = jax.make_jaxpr(lambda z, leaves: program.constrain(leaves, z), return_shape=True)
-        closed, shapes = traced(row, data)
-    run, structure = jaxpr_as_fun(straight(with_copies(closed))), jax.tree.structure(shapes)
-
-    def constrain(z, leaves):
-        return jax.vmap(lambda point: jax.tree.unflatten(structure, run(point, *leaves)))(z)
-
-    lowered = jax.jit(constrain).lower(jax.ShapeDtypeStruct((rows, *row.shape), row.dtype), data)
+        lowered = jax.jit(batched).lower(shape, tuple(target.data))
     return rows, Compiled(lowered, cpu_options(OFTEN_AND_SHORT), native_dtype())
