@@ -106,8 +106,21 @@ def test_no_chain_enters_where_the_density_is_zero(seed, within_error):
 
 def test_a_further_round_keeps_the_states_before_it(within_error):
     mean, cov = _posterior(0)
-    hmc, rounds = _run(gaussian(mean, cov), FullRankNormal(mean, np.linalg.cholesky(cov)), 0)
+    batch, spent = gaussian(mean, cov), []
+
+    def counted(z):
+        spent.append(len(z))
+        return batch(z)
+
+    guide = FullRankNormal(mean, np.linalg.cholesky(cov))
+    hmc, rounds = _run(counted, guide, 0)
+    before = sum(spent)
     more = hmc.extend(rounds[-1])
+    # It goes on with the step size found, so every iteration is kept.
+    assert sum(spent) - before == FULL.further_cost
+    scores = guide.scorer()(more.states.reshape(-1, DIM))
+    np.testing.assert_array_equal(more.mean_drift, scores.mean(axis=0))
+    np.testing.assert_array_equal(more.sd_ratio, scores.std(axis=0))
     assert more.rounds == rounds[-1].rounds + 1
     np.testing.assert_array_equal(more.states[: FULL.kept], rounds[-1].states)
     assert more.states.shape == (2 * FULL.kept, FULL.chains, DIM)

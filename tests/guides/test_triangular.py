@@ -8,7 +8,7 @@ import scipy.stats
 from seeds import SEEDS
 
 from taut.guides.full_rank import FullRankNormal
-from taut.guides.triangular import TriangularFlow
+from taut.guides.triangular import BLOCK, TriangularFlow
 
 DIM = 4
 PAIRS = np.array([[0, 0], [0, 2], [1, 1]])
@@ -125,6 +125,17 @@ def test_its_own_draws_score_as_standard_normals(seed, within_error):
     within_error(scores.mean(axis=0), 0.0, error)
     # Scores end at 1 / 16384: that takes less than 0.002 off their sd.
     within_error(scores.std(axis=0), 1.0, error / np.sqrt(2.0) + 0.0004)
+
+
+def test_many_draws_are_those_of_one_block(same_to_rounding):
+    flow, count = make(0), 2 * BLOCK // DIM + 3
+    noise = np.random.default_rng(1).standard_normal((count, DIM))
+    z, log_q = flow.draw(count, np.random.default_rng(1))
+    layers = flow.layers(noise)
+    for made in (z, flow.transform(noise)):
+        same_to_rounding(made, flow.place(layers))
+    whole = scipy.stats.norm.logpdf(noise).sum(axis=1) - flow.log_det_of(layers)
+    same_to_rounding(log_q, whole)
 
 
 def test_floating_type_out_is_floating_type_in():

@@ -28,8 +28,7 @@ def straight(closed: ClosedJaxpr) -> ClosedJaxpr:
     jaxpr, walk = closed.jaxpr, _Walk()
     constvars, invars = _fresh(jaxpr.constvars), _fresh(jaxpr.invars)
     outvars = walk.through(jaxpr, constvars, invars)
-    kept = [(v, c) for v, c in zip(constvars, closed.consts, strict=True)]
-    kept += walk.inner_consts
+    kept = [*zip(constvars, closed.consts, strict=True), *walk.inner_consts]
     whole = jaxpr.replace(
         constvars=[v for v, _ in kept],
         invars=invars,
