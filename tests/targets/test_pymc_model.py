@@ -212,6 +212,9 @@ def test_a_fit_is_saved_and_loaded_with_its_model(schools, fit, tmp_path):
     again = taut.load(tmp_path / "fit.npz", schools)
     sites = {name: values[:3] for name, values in fit.sample(3).items()}
     np.testing.assert_allclose(again.log_prob(sites), fit.log_prob(sites), rtol=1e-12)
+    # The graph is traced once more for another number of rows.
+    more = {name: values[:4] for name, values in fit.sample(4).items()}
+    assert np.isfinite(again.log_prob(more)).all()
 
 
 def test_nuts_runs_on_the_graph(schools, fit):

@@ -15,6 +15,9 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from jax.extend.core.primitives import jit_p
 
+from taut._core.gamma_draws import can_draw, gamma, log_gamma
+from taut._core.joined import joined
+
 # Calls of larger functions are left as they are: JAX remembers how it differentiated them.
 LARGEST_INLINED = 16
 
@@ -33,7 +36,7 @@ def straight(closed: ClosedJaxpr) -> ClosedJaxpr:
         constvars=[v for v, _ in kept],
         invars=invars,
         outvars=outvars,
-        eqns=_needed(walk.equations, outvars),
+        eqns=joined(_needed(walk.equations, outvars)),
     )
     return ClosedJaxpr(whole, [c for _, c in kept])
 
@@ -79,12 +82,11 @@ class _Walk:
         return [read(atom) for atom in jaxpr.outvars]
 
     def _results(self, equation: JaxprEqn, inputs: list[Any]) -> Sequence[Any]:
-        if equation.primitive is jit_p:
-            inner = equation.params["jaxpr"]
-            if len(inner.jaxpr.eqns) <= LARGEST_INLINED:
-                constvars = _fresh(inner.jaxpr.constvars)
-                self.inner_consts += zip(constvars, inner.consts, strict=True)
-                return self.through(inner.jaxpr, constvars, inputs)
+        inner = _inlined(equation)
+        if inner is not None:
+            constvars = _fresh(inner.jaxpr.constvars)
+            self.inner_consts += zip(constvars, inner.consts, strict=True)
+            return self.through(inner.jaxpr, constvars, inputs)
         shortcut = self._shortcut(equation, inputs)
         if shortcut is not None:
             return [shortcut]
@@ -128,6 +130,29 @@ class _Walk:
         origin = source.invars[0]
         return origin if _aval(atom).size == 1 and _aval(origin).shape == () else None
 
+
+def _inlined(equation: JaxprEqn) -> ClosedJaxpr | None:
+    """Return the function whose operations take the place of an operation, or None."""
+    if equation.primitive is jit_p:
+        inner = equation.params["jaxpr"]
+        short = len(inner.jaxpr.eqns) <= LARGEST_INLINED
+        return inner if short or _draws_gamma(inner.jaxpr) else None
+    if equation.primitive.name == _GAMMA:
+        key, shape = (atom.aval for atom in equation.invars)
+        if can_draw(key.dtype, shape.dtype):
+            draw = log_gamma if equation.params["log_space"] else gamma
+            types = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (key, shape))
+            return jax.make_jaxpr(draw)(*types)
+    return None
+
+
+def _draws_gamma(jaxpr: Jaxpr) -> bool:
+    calls = (e.params["jaxpr"].jaxpr for e in jaxpr.eqns if e.primitive is jit_p)
+    return any(e.primitive.name == _GAMMA for e in jaxpr.eqns) or any(map(_draws_gamma, calls))
+
+
+# JAX's draws of gamma variables are made by `gamma_draws`.
+_GAMMA = "random_gamma"
 
 # Operations that do nothing where shape and type stay the same.
 _OF_SHAPE = ("convert_element_type", "reshape", "broadcast_in_dim", "squeeze", "reduce_sum")

@@ -42,7 +42,7 @@ class Folds:
 
     def __init__(self, call: Call, guide: Reading, change: Change):
         self._guide, self._change = guide, change
-        self._signs = _signs(call, guide, change)
+        self._jacobians = _jacobians(call, guide, change)
 
     def at_first(self, params: dict, key: Any) -> Problem | None:
         """Say what is wrong at the first values of the parameters.
@@ -50,8 +50,7 @@ class Folds:
         That is a determinant of both signs, among draws and points twice as far out, or one that is
         zero at a draw.
         """
-        keys = jax.random.split(key, DRAWS)
-        near, far = (np.asarray(self._signs(params, keys, out)) for out in (0.0, 1.0))
+        near, far = (self._signs(params, key, DRAWS, out) for out in (0.0, 1.0))
         both = np.concatenate([near, far])
         if (both > 0).any() and (both < 0).any():
             return _folded(self._guide, self._change)
@@ -59,18 +58,31 @@ class Folds:
 
     def at_last(self, params: dict, key: Any) -> Problem | None:
         """Say what is wrong at the fitted values, where only what draws reach counts."""
-        near = np.asarray(self._signs(params, jax.random.split(key, FITTED_DRAWS), 0.0))
+        near = self._signs(params, key, FITTED_DRAWS)
         if min((near > 0).mean(), (near < 0).mean()) > FEW_CROSS:
             return _folded(self._guide, self._change)
         return self._flat(near)
+
+    def _signs(self, params: dict, key: Any, count: int, out: float = 0.0) -> np.ndarray:
+        """Return signs of the determinant; zero if a number does not move, NaN if not known."""
+        jacobians = np.asarray(self._jacobians(params, key, np.zeros(count), out))
+        norms = np.linalg.norm(jacobians, axis=2, keepdims=True)
+        rows = jacobians / np.where(norms == 0.0, 1.0, norms)
+        signs = np.full(count, np.nan)
+        finite = np.isfinite(rows).all(axis=(1, 2))
+        singular = np.linalg.svd(rows[finite], compute_uv=False)
+        known = singular[:, -1] > RANK * singular[:, 0]
+        signs[finite] = np.where(known, np.linalg.slogdet(rows[finite])[0], np.nan)
+        signs[(norms == 0.0).any(axis=(1, 2))] = 0.0
+        return signs
 
     def _flat(self, signs: np.ndarray) -> Problem | None:
         share = float((signs == 0).mean())
         return _flat(self._guide, self._change, share) if share else None
 
 
-def _signs(call: Call, guide: Reading, change: Change) -> Callable:
-    """The signs of the determinant at draws; zero if a number does not move, NaN if not known."""
+def _jacobians(call: Call, guide: Reading, change: Change) -> Callable:
+    """Return a compiled function that differentiates a guide's map at draws."""
     drawn = drawn_sites(guide)
     smooth = change.smooth(guide)
 
@@ -78,7 +90,7 @@ def _signs(call: Call, guide: Reading, change: Change) -> Callable:
         trace = run(call, key, params).trace
         return {n: trace[n]["value"] for n in drawn}
 
-    def sign(params: dict, key: Any, values: dict) -> Any:
+    def jacobian(params: dict, key: Any, values: dict) -> Any:
         flat, unravel = ravel_pytree({n: jnp.asarray(values[n]) for n in smooth})
 
         def made(flat: Any) -> Any:
@@ -86,24 +98,19 @@ def _signs(call: Call, guide: Reading, change: Change) -> Callable:
             parts = [change.free(n, trace[n]["value"]) for n in change.computed]
             return jnp.concatenate([jnp.ravel(part) for part in parts])
 
-        jacobian = jax.jacfwd(made)(flat)
-        norms = jnp.linalg.norm(jacobian, axis=1, keepdims=True)
-        rows = jacobian / jnp.where(norms == 0.0, 1.0, norms)
-        singular: Any = jnp.linalg.svd(rows, compute_uv=False)
-        known = singular[-1] > RANK * singular[0]
-        found: Any = jnp.where(known, jnp.linalg.slogdet(rows)[0], jnp.nan)
-        return jnp.where((norms == 0.0).any(), 0.0, found)
+        return jax.jacfwd(made)(flat)
 
-    def signs(params: dict, keys: Any, out: Any) -> Any:
-        """At draws, or `out` times as far again from their mean."""
+    def jacobians(params: dict, key: Any, rows: Any, out: Any) -> Any:
+        """At a draw for each of `rows`, or `out` times as far again from the mean of all."""
+        keys = jax.random.split(key, len(rows))
         draws = jax.vmap(draw, (None, 0))(params, keys)
         for name in smooth:
             if guide.sites[name].support in REALS:
                 value = draws[name]
                 draws[name] = value + out * (value - value.mean(axis=0))
-        return jax.lax.map(lambda row: sign(params, *row), (keys, draws))
+        return jax.lax.map(lambda row: jacobian(params, *row), (keys, draws))
 
-    return run_once(signs)
+    return run_once(jacobians)
 
 
 def _folded(guide: Reading, change: Change) -> Problem:

@@ -5,12 +5,15 @@ busy the machine is, or the same seed would give different results.
 """
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 UNKNOWN_LOOP = 100
 
 
-def count_operations(jaxpr: Any, turns: int = UNKNOWN_LOOP) -> float:
+def count_operations(
+    jaxpr: Any, turns: int = UNKNOWN_LOOP, passed: Collection[str] = ()
+) -> float:
     """Return the number of elements computed by a jaxpr, loops included.
 
     Matrix products and factorizations count their multiplications.
@@ -18,21 +21,24 @@ def count_operations(jaxpr: Any, turns: int = UNKNOWN_LOOP) -> float:
     Args:
         jaxpr: what to count.
         turns: what a `while` loop, whose length is not known, counts as.
+        passed: names of jitted functions that are not counted.
     """
-    return sum(_equation(equation, turns) for equation in jaxpr.eqns)
+    return sum(_equation(equation, turns, passed) for equation in jaxpr.eqns)
 
 
-def _equation(equation: Any, turns: int) -> float:
+def _equation(equation: Any, turns: int, passed: Collection[str]) -> float:
     name, params = equation.primitive.name, equation.params
+    if params.get("name") in passed:
+        return 0
     if name == "scan":
-        return params["length"] * count_operations(params["jaxpr"].jaxpr, turns)
+        return params["length"] * count_operations(params["jaxpr"].jaxpr, turns, passed)
     if name == "while":
-        return turns * count_operations(params["body_jaxpr"].jaxpr, turns)
+        return turns * count_operations(params["body_jaxpr"].jaxpr, turns, passed)
     if name == "cond":
-        return max(count_operations(branch.jaxpr, turns) for branch in params["branches"])
+        return max(count_operations(branch.jaxpr, turns, passed) for branch in params["branches"])
     inner = [p for p in params.values() if hasattr(p, "jaxpr") or hasattr(p, "eqns")]
     if inner:
-        return sum(count_operations(getattr(p, "jaxpr", p), turns) for p in inner)
+        return sum(count_operations(getattr(p, "jaxpr", p), turns, passed) for p in inner)
     size = sum(math.prod(v.aval.shape) for v in equation.outvars if hasattr(v.aval, "shape"))
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]

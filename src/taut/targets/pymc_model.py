@@ -236,8 +236,9 @@ def _jaxify(outputs: Sequence[Any], inputs: Mapping[Any, Any]) -> Callable:
     from pytensor.graph.replace import clone_replace
 
     replaced: Any = clone_replace(list(outputs), replace=dict(inputs), rebuild_strict=False)
-    # Constants become JAX arrays here, and would be rounded to single precision for good.
-    with precision_of(DOUBLE):
+    # Constants become JAX arrays here, and would be rounded to single precision for good, or be
+    # those of a trace that ends while the function is kept.
+    with precision_of(DOUBLE), jax.ensure_compile_time_eval():
         return get_jaxified_graph(inputs=list(inputs.values()), outputs=replaced)
 
 
