@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import JaxprEqn, Literal, Var
 
-_COSTLY = ("lgamma", "digamma", "erf_inv")
+_COSTLY = ("lgamma", "digamma")
 
 # What joins larger arrays costs more when it runs than it saves.
 _LARGEST = 64
