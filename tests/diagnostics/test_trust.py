@@ -28,7 +28,7 @@ def _ratios(log_evidence, largest=0.0):
     return ratios
 
 
-def _chains(drift=0.0, ratio=1.0, settled=True, chains=256, confirmed=False):
+def _chains(drift=0.0, ratio=1.0, settled=True, chains=256, confirmed=False, groups=1):
     # States that do not vary within a chain: as many effective draws as chains.
     states = np.tile(np.random.default_rng(0).standard_normal((1, chains, 2)), (16, 1, 1))
     log_p = np.zeros((16, chains))
@@ -36,7 +36,7 @@ def _chains(drift=0.0, ratio=1.0, settled=True, chains=256, confirmed=False):
     return Chains(
         states,
         log_p,
-        np.zeros(chains, int),
+        np.arange(chains) % groups,
         mean_drift,
         sd_ratio,
         memory=0.05,
@@ -125,6 +125,30 @@ RULES = {
         "k-hat",
         "good",
         "trusted",
+    ),
+    "a draw that holds much": (
+        {"weights": _weights(3.5, 0.5, beyond=(0.1, 0.1))},
+        "k-hat",
+        "doubt",
+        "usable",
+    ),
+    "a mixture's shares": (
+        {"weights": _weights(0.5), "chains": _chains(groups=2)},
+        "shares",
+        "good",
+        "trusted",
+    ),
+    "shares of nearly all draws": (
+        {"weights": _weights(0.6, 0.9), "chains": _chains(groups=2)},
+        "shares",
+        "good",
+        "trusted",
+    ),
+    "shares that are not known": (
+        {"weights": _weights(0.55), "chains": _chains(groups=2)},
+        "shares",
+        "doubt",
+        "usable",
     ),
     "k-hat of what can be seen": (
         {"weights": _weights(3.5, 0.5, beyond=(0.011, 0.0))},

@@ -23,9 +23,17 @@ ABSENT = {"TraceEnum_ELBO", "AutoSurrogateLikelihoodDAIS"}
 def test_what_is_called_as_numpyros_is_there(module):
     theirs = importlib.import_module(f"numpyro.{module}")
     ours = importlib.import_module(f"taut.{module}")
-    shared = {n for n in theirs.__all__ if n.startswith(("Auto", "Trace", "SVI", "Predictive"))}
-    shared |= {n for n in theirs.__all__ if n.startswith(("init_to", "log_likelihood", "MCMC"))}
-    assert shared - ABSENT <= set(ours.__all__)
+    assert set(theirs.__all__) - ABSENT <= set(ours.__all__)
+    assert all(hasattr(ours, name) for name in ours.__all__)
+
+
+def test_modules_are_imported_from_as_numpyros():
+    from taut.infer.initialization import init_to_value
+    from taut.infer.optim import Adam
+    from taut.infer.reparam import LocScaleReparam
+
+    assert LocScaleReparam is numpyro.infer.reparam.LocScaleReparam
+    assert (init_to_value, Adam) == (numpyro.infer.init_to_value, optim.Adam)
 
 
 @pytest.mark.parametrize(

@@ -134,3 +134,38 @@ def test_shapes_that_are_not_numbers_end_the_draw():
 
 def test_no_draws():
     assert jax.jit(log_gamma)(jax.random.key(0), jnp.zeros((0, 2))).shape == (0, 2)
+
+
+def test_a_second_derivative():
+    key, shape = jax.random.key(4), jnp.asarray(1.4)
+    found = jax.jacfwd(jax.grad(lambda a: log_gamma(key, a)))(shape)
+    wanted = jax.jacfwd(jax.jacfwd(lambda a: jax.random.loggamma(key, a)))(shape)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_batches_under_a_mesh():
+    keys, shapes = jax.random.split(jax.random.key(2), 3), jnp.full((3, 2), 0.7)
+    draw = jax.value_and_grad(lambda a: jax.vmap(log_gamma)(keys, a).sum())
+    outside = draw(shapes)
+    with jax.set_mesh(jax.make_mesh((1,), ("i",))):
+        for made, wanted in zip(draw(shapes), outside, strict=True):
+            np.testing.assert_allclose(made, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [1e-30, 1e-19, 1e-13, 1e-10, 1e6, 1.5e8, 1e15])
+def test_derivatives_of_extreme_shapes_are_their_limits(shape):
+    for theirs, ours in PAIRS:
+        draw, slope = jax.value_and_grad(lambda a, f=ours: f(jax.random.key(6), a))(shape)
+        np.testing.assert_allclose(draw, theirs(jax.random.key(6), shape), rtol=5e-7)
+        if ours is gamma:
+            # A draw that is zero stays so; a large one moves as the shape does.
+            assert slope == 0.0 if shape < 1 else abs(slope - 1) < 5 / np.sqrt(shape)
+        elif shape < 1:
+            np.testing.assert_allclose(slope, np.float32(-draw / shape), rtol=1e-5)
+        else:
+            np.testing.assert_allclose(slope * shape, 1.0, atol=5 / np.sqrt(shape) + 1e-6)
+
+
+def test_no_rows_of_draws():
+    made = jax.vmap(log_gamma)(jax.random.split(jax.random.key(0), 0), jnp.zeros((0, 2)))
+    assert made.shape == (0, 2)

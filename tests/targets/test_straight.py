@@ -139,7 +139,10 @@ def test_log_gammas_of_few_numbers_are_one():
     counts = _counts(lambda x: _log_beta(x).sum())
     assert counts["lgamma"] == counts["digamma"] == 1
     assert _counts(lambda x: _log_beta(_log_beta(x) ** 2 + 0.5).sum())["lgamma"] == 2
-    # Of many numbers each is as it was.
+    # Of many numbers each is as it was, and of none.
+    none = jnp.zeros(0)
+    empty = straight(jax.make_jaxpr(lambda x: (jax.lax.lgamma(x), jax.lax.lgamma(x + 1.0)))(none))
+    assert [v.shape for v in jaxpr_as_fun(empty)(none)] == [(0,), (0,)]
     many = jnp.ones(1000)
     counts = _counts(lambda x: jax.lax.lgamma(many * x[0]).sum() + jax.lax.lgamma(x[1]))
     assert counts["lgamma"] == 2

@@ -1,4 +1,4 @@
-"""Draws of gamma distributions, JAX's bit for bit, that compile quickly, with their derivative.
+"""JAX's gamma draws, but for rounding, from a program that compiles quickly, with a derivative.
 
 JAX's sampler hashes random keys in seven places, each compiled by itself, and its derivative by the
 shape compiles two series, each a loop: together half of what compiling a small program with a beta
@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+
+# What JAX calls the derivative where it is traced.
+SLOPE = "gamma_slope"
 
 _UNSIGNED = {32: np.uint32, 64: np.uint64}
 
@@ -37,40 +39,30 @@ def log_gamma(key: Any, shape: Any) -> Any:
         key: a typed JAX random key, or an array of keys for the first axes of `shape`.
         shape: shape parameters (...), positive.
     """
-    return _drawn(key, shape, True)
+    return _draw(key, shape, logs=True)
 
 
 @jax.custom_jvp
 def gamma(key: Any, shape: Any) -> Any:
     """Draw gamma variables of scale 1, as `jax.random.gamma` does; arguments as for `log_gamma`."""
-    return _drawn(key, shape, False)
+    return _draw(key, shape, logs=False)
 
 
 @log_gamma.defjvp
 def _log_gamma_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
-    draws = _drawn(*primals, True)
+    draws = log_gamma(*primals)
     return draws, gamma_slope(primals[1], draws) * tangents[1]
 
 
 @gamma.defjvp
 def _gamma_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
-    draws = _drawn(*primals, False)
+    draws = gamma(*primals)
     logs = lax.log(lax.max(draws, jnp.finfo(draws.dtype).tiny))
     return draws, draws * gamma_slope(primals[1], logs) * tangents[1]
 
 
-def _drawn(key: Any, shape: Any, logs: bool) -> Any:
-    traced = _traced(key.dtype, key.shape, shape.dtype, shape.shape, logs)
-    return jaxpr_as_fun(traced)(key, shape)[0]
-
-
-@functools.cache
-def _traced(key_type: Any, keys: tuple, dtype: Any, sizes: tuple, logs: bool) -> ClosedJaxpr:
-    """Return the sampler as a traced function, so that a derivative does not trace it again."""
-    types = jax.ShapeDtypeStruct(keys, key_type), jax.ShapeDtypeStruct(sizes, dtype)
-    return jax.make_jaxpr(functools.partial(_draw, logs=logs))(*types)
-
-
+# Traced once by JAX, though drawn twice where there is a derivative.
+@functools.partial(jax.jit, static_argnames="logs", inline=True)
 def _draw(key: Any, shape: Any, logs: bool) -> Any:
     dtype, keys = shape.dtype, key.size
     each = shape.size // keys if keys else 0
@@ -94,7 +86,12 @@ def _accepted(words: Any, number: Any, d: Any) -> tuple[Any, Any]:
     """Draw by rejection (Marsaglia and Tsang 2000), all elements in step.
 
     An element goes through rounds: the first makes its key, the others propose. In each, three
-    hashes follow one another, three keys wide, so that one piece of code makes them all.
+    hashes follow one another, three keys wide, so that one piece of code makes them all. With
+    k[i] for the child i of a key k, they are
+
+    - in the first round: the element's key e; own = e[0] and e[1]; a uniform number from e[1];
+    - in others: own' = own[0], x = own[1] and own[2]; x' = x[0], x[1] and a uniform number from
+      own[2]; a normal one from x[1]. Where a proposal has no density it is made again from x'.
 
     Args:
         words: of the keys, uint32 (elements, 2).
@@ -109,33 +106,37 @@ def _accepted(words: Any, number: Any, d: Any) -> tuple[Any, Any]:
     low = np.nextafter(np.asarray(-1, dtype), np.asarray(0, dtype))
     # The children of keys that are made by the first, second and third hash of a round.
     children = np.zeros((3, 3, size), np.uint32)
-    children[0, 1:] = np.uint32([1, 2])[:, None]
+    children[0, 1:] = np.array([[1], [2]])
     children[1, 1] = 1
+    numbers = lax.broadcast_in_dim(number, (3, size), (1,))
     # Words of keys are the first axis, the three of a hash the second, elements the third.
-    given = words.T
+    given = lax.reshape(words.T, (2, 1, size))
 
     def hashes(first: Any, again: Any, own: Any, proposal: Any) -> tuple[Any, Any, Any, Any]:
-        def make(stage: Any, carry: tuple) -> tuple[Any, Any]:
-            keys, made = carry
-            counts = lax.dynamic_index_in_dim(children, stage, keepdims=False)
-            counts = counts + jnp.where(first & (stage == 0), number, 0)
-            new = _threefry(keys, counts)
-            old = jnp.where(first, new[:, 0], jnp.where(again, proposal, new[:, 1]))
-            second = jnp.stack([old, old, new[:, 2]], axis=1)
-            third = jnp.broadcast_to(new[:, 1:2], new.shape)
-            keys = jnp.where(stage == 0, second, third)
-            return keys, lax.dynamic_update_index_in_dim(made, new, stage, 0)
+        """Return the next keys, the next proposals' keys, and the words of two numbers."""
 
-        start = jnp.broadcast_to(own[:, None], (2, 3, size))
-        made = lax.fori_loop(0, 3, make, (start, jnp.zeros((3, 2, 3, size), np.uint32)))[1]
-        next_own = jnp.where(first, made[1, :, 0], jnp.where(again, own, made[0, :, 0]))
-        return next_own, made[1, :, 0], made[1, :, 2], made[2, :, 0]
+        def make(keys: Any, stage: Any) -> tuple[Any, Any]:
+            place, counts = stage
+            counts += lax.select(first & (place == 0), numbers, lax.full_like(numbers, 0))
+            new = _threefry(keys, counts)
+            one, two, three = _thirds(new)
+            old = lax.select(first, one, lax.select(again, proposal, two))
+            second = lax.concatenate([old, old, three], 1)
+            third = lax.concatenate([two, two, two], 1)
+            return lax.select(place == 0, second, third), new
+
+        start = lax.concatenate([own, own, own], 1)
+        made = lax.scan(make, start, (np.arange(3), children))[1]
+        one, two, three = (_thirds(lax.index_in_dim(made, n, keepdims=False)) for n in range(3))
+        next_own = lax.select(first, two[0], lax.select(again, own, one[0]))
+        return next_own, two[0], two[2], three[0]
 
     def propose(carry: tuple) -> tuple:
         rounds, done, again, own, proposal, uniform, cube, first_uniform = carry
         first = rounds == 0
-        new_own, new_proposal, uniform_bits, normal_bits = hashes(first, again, own, proposal)
-        new_uniform = jnp.where(again, uniform, _unit(uniform_bits, dtype))
+        words_again, words_done = (lax.broadcast_in_dim(m, own.shape, (2,)) for m in (again, done))
+        new_own, new_proposal, uniform_bits, normal_bits = hashes(first, words_again, own, proposal)
+        new_uniform = lax.select(again, uniform, _unit(uniform_bits, dtype))
         one_more = _unit(normal_bits, dtype)
         between = lax.max(low, one_more * (1 - low) + low)
         normal = np.asarray(np.sqrt(2), dtype) * lax.erf_inv(between)
@@ -150,17 +151,23 @@ def _accepted(words: Any, number: Any, d: Any) -> tuple[Any, Any]:
             rounds + 1,
             done | (proposed & ~refused),
             outside & ~first,
-            jnp.where(done, own, new_own),
-            jnp.where(done, proposal, new_proposal),
-            jnp.where(done, uniform, new_uniform),
-            jnp.where(proposed, new_cube, cube),
-            jnp.where(first, one_more, first_uniform),
+            lax.select(words_done, own, new_own),
+            lax.select(words_done, proposal, new_proposal),
+            lax.select(done, uniform, new_uniform),
+            lax.select(proposed, new_cube, cube),
+            lax.select(first, one_more, first_uniform),
         )
 
     no, nothing = np.zeros(size, bool), np.zeros(size, dtype)
     start = (0, no, no, given, given, nothing, nothing + 1, nothing)
     *_, cube, uniform = lax.while_loop(lambda carry: ~carry[1].all(), propose, start)
     return cube, uniform
+
+
+def _thirds(words: Any) -> tuple[Any, Any, Any]:
+    """Return the three of a hash, (2, 1, elements) each."""
+    one, two, three = (lax.slice_in_dim(words, n, n + 1, axis=1) for n in range(3))
+    return one, two, three
 
 
 @_accepted.def_vmap
@@ -171,7 +178,8 @@ def _accepted_many(size: int, batched: list, *arguments: Any) -> tuple[Any, tupl
         for value, many in zip(arguments, batched, strict=True)
     )
     flat = [lax.reshape(value, (size * value.shape[1], *value.shape[2:])) for value in whole]
-    draws = tuple(lax.reshape(value, (size, len(value) // size)) for value in _accepted(*flat))
+    elements = arguments[0].shape[1 if batched[0] else 0]
+    draws = tuple(lax.reshape(value, (size, elements)) for value in _accepted(*flat))
     return draws, (True, True)
 
 
@@ -187,7 +195,7 @@ def _threefry(keys: Any, counts: Any) -> Any:
     Returns:
         Two words each, uint32 (2, ...).
     """
-    one, two = keys[0], keys[1]
+    one, two = (lax.index_in_dim(keys, n, keepdims=False) for n in range(2))
     schedule = (one, two, one ^ two ^ np.uint32(0x1BD11BDA))
     high, low = one, lax.add(counts, two)
     for block in range(5):
@@ -198,14 +206,15 @@ def _threefry(keys: Any, counts: Any) -> Any:
             low = lax.bitwise_xor(high, lax.bitwise_or(left, right))
         high = lax.add(high, schedule[(block + 1) % 3])
         low = lax.add(lax.add(low, schedule[(block + 2) % 3]), np.uint32(block + 1))
-    return jnp.stack([high, low])
+    return lax.concatenate([lax.expand_dims(high, [0]), lax.expand_dims(low, [0])], 0)
 
 
 def _unit(words: Any, dtype: Any) -> Any:
-    """Return numbers in [0, 1) of two random words (2, ...) each, as JAX makes them."""
+    """Return numbers in [0, 1) of two random words (2, 1, n) each, as JAX makes them."""
     bits, kept = jnp.finfo(dtype).bits, jnp.finfo(dtype).nmant
     unsigned = _UNSIGNED[bits]
-    word = words[0] ^ words[1] if bits == 32 else (_wide(words[0]) << 32) | _wide(words[1])
+    high, low = (lax.reshape(lax.index_in_dim(words, n), (words.shape[2],)) for n in range(2))
+    word = high ^ low if bits == 32 else (_wide(high) << 32) | _wide(low)
     mantissa = word >> unsigned(bits - kept) | np.ones((), dtype).view(unsigned)
     return lax.bitcast_convert_type(mantissa, dtype) - 1
 
@@ -235,31 +244,45 @@ def gamma_slope(shape: Any, log_draw: Any) -> Any:
 
     Returns:
         The derivatives (...), right to 2e-6 of themselves in float32, and to 1e-12 in float64, for
-        shapes from 0.001 to 10,000 and probabilities from 1e-6 to 1 - 1e-6.
+        shapes from 0.001 to 10,000 and probabilities from 1e-6 to 1 - 1e-6. Beyond shapes that
+        floats can sum, their limits: -log x / a for the smallest, 1 / a for the largest.
     """
-    dtype = log_draw.dtype
-    nodes, weights, part = (np.asarray(t) for t in _rule(dtype.name))
-    draw, whole = lax.exp(log_draw), jnp.maximum(shape, 1)
+    least, most = _RANGES[log_draw.dtype.name]
+    small, large = shape < least, shape > most
+    within = _slope(lax.clamp(least, shape, most), log_draw)
+    return lax.select(small, -log_draw / shape, lax.select(large, 1 / shape, within))
+
+
+def _slope(shape: Any, log_draw: Any) -> Any:
+    nodes, weights, part = _rule(log_draw.dtype.name)
+    zero, sizes = lax.full_like(log_draw, 0), (*shape.shape, len(nodes))
+    draw, whole = lax.exp(log_draw), lax.max(shape, lax.full_like(shape, 1))
     top = lax.log(whole) - log_draw
-    above, narrow = jnp.maximum(top, 0), lax.sqrt(whole)
-    width_up = 1 / jnp.maximum(narrow, draw - shape)
-    width_down = 1 / jnp.minimum(jnp.maximum(narrow, shape - draw), shape)
+    above, narrow = lax.max(top, zero), lax.sqrt(whole)
+    width_up = 1 / lax.max(narrow, draw - shape)
+    width_down = 1 / lax.min(lax.max(narrow, shape - draw), shape)
+
+    def spread(value: Any) -> Any:
+        return lax.broadcast_in_dim(value, sizes, range(len(sizes) - 1))
+
+    def along(value: Any) -> Any:
+        return lax.broadcast_in_dim(value, sizes, (len(sizes) - 1,))
 
     def by_part(down: Any, middle: Any, up: Any) -> Any:
-        at = jnp.where(part == 1, middle[..., None], up[..., None])
-        return jnp.where(part == 0, down[..., None], at)
+        upper = lax.select(along(part == 1), spread(middle), spread(up))
+        return lax.select(along(part == 0), spread(down), upper)
 
     width = by_part(width_down, top, width_up)
-    u = by_part(top - above, jnp.zeros_like(top), above) + width * nodes
+    u = by_part(top - above, zero, above) + width * along(nodes)
     # Each side is kept in the range of floats by the height that e has there.
     summit = lax.log(shape) - log_draw
-    height = shape * summit - shape + draw
-    up, down = jnp.where(summit > 0, height, 0), jnp.where(summit > 0, 0, height)
-    exponent = _exponent(u, shape[..., None], draw[..., None], log_draw[..., None])
+    height, is_up = shape * summit - shape + draw, summit > 0
+    up, down = lax.select(is_up, height, zero), lax.select(is_up, zero, height)
     negative = u < 0
-    scaled = exponent - jnp.where(negative, down[..., None], up[..., None])
-    e = lax.exp(scaled) * jnp.abs(width) * weights
-    upper = jnp.where(negative, 0, e)
+    exponent = _exponent(u, *map(spread, (shape, draw, log_draw)))
+    scaled = exponent - lax.select(negative, spread(down), spread(up))
+    e = lax.exp(scaled) * lax.abs(width) * along(weights)
+    upper = lax.select(negative, lax.full_like(e, 0), e)
     lower = e - upper
     a_down, b_down, a_up, b_up = _sums(lower, lower * -u, upper, upper * u)
     return (a_down * b_up + a_up * b_down) / (lax.exp(-down) * a_up + lax.exp(-up) * a_down)
@@ -268,11 +291,11 @@ def gamma_slope(shape: Any, log_draw: Any) -> Any:
 def _exponent(u: Any, shape: Any, draw: Any, log_draw: Any) -> Any:
     """Return a u - x (exp(u) - 1); near 0, where the terms cancel, by a series."""
     terms = 9 if u.dtype == np.float32 else 16
-    series = jnp.full_like(u, 1 / math.factorial(terms))
+    series = lax.full_like(u, 1 / math.factorial(terms))
     for power in range(terms - 1, 1, -1):
-        series = series * u + np.asarray(1 / math.factorial(power), u.dtype)
+        series = lax.add(lax.mul(series, u), np.asarray(1 / math.factorial(power), u.dtype))
     near = (shape - draw) * u - draw * u * u * series
-    return jnp.where(jnp.abs(u) < 0.5, near, shape * u - lax.exp(log_draw + u) + draw)
+    return lax.select(lax.abs(u) < 0.5, near, shape * u - lax.exp(log_draw + u) + draw)
 
 
 def _sums(*terms: Any) -> Any:
@@ -300,6 +323,12 @@ def _rule(dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     weights = np.concatenate([far_weights, inner_weights, far_weights]).astype(dtype)
     return nodes, weights, np.repeat(np.arange(3), (tail, between, tail))
 
+
+# Shapes whose sums do not overflow, and whose differences are not lost.
+_RANGES = {
+    "float32": (np.float32(1e-9), np.float32(1e7)),
+    "float64": (np.float64(1e-30), np.float64(1e16)),
+}
 
 # Nodes of a tail and between, where those of a tail begin and end, and how far the others reach.
 _RULES = {"float32": (40, 30, -2.4, 3.0, 2.2), "float64": (160, 110, -3.4, 4.3, 3.1)}

@@ -35,7 +35,7 @@ def joined(equations: Sequence[JaxprEqn]) -> list[JaxprEqn]:
         reads = (v for v in equation.invars if not isinstance(v, Literal))
         depth = max((depths[v] for v in reads), default=0)
         if _is_costly(equation):
-            kind = equation.primitive, equation.invars[0].aval.dtype
+            kind = equation.primitive, _aval(equation).dtype
             alike[depth].setdefault(kind, []).append(equation)
             depth += 1
         else:
@@ -51,13 +51,18 @@ def joined(equations: Sequence[JaxprEqn]) -> list[JaxprEqn]:
 
 def _is_costly(equation: JaxprEqn) -> bool:
     name, given = equation.primitive.name, equation.invars
-    return name in _COSTLY and isinstance(given[0], Var) and given[0].aval.size <= _LARGEST
+    return name in _COSTLY and isinstance(given[0], Var) and 0 < _aval(equation).size <= _LARGEST
+
+
+def _aval(equation: JaxprEqn) -> Any:
+    """Return the shape and type of what an equation reads."""
+    return equation.invars[0].aval
 
 
 def _together(group: Sequence[JaxprEqn]) -> list[JaxprEqn]:
     """Return the equations that make one operation of several, for the same variables."""
     operation, params = group[0].primitive, group[0].params
-    types = [e.invars[0].aval for e in group]
+    types = [_aval(e) for e in group]
     ends = np.cumsum([t.size for t in types])
 
     def together(*values: Any) -> list[Any]:

@@ -138,7 +138,7 @@ def _inlined(equation: JaxprEqn) -> ClosedJaxpr | None:
         short = len(inner.jaxpr.eqns) <= LARGEST_INLINED
         return inner if short or _draws_gamma(inner.jaxpr) else None
     if equation.primitive.name == _GAMMA:
-        key, shape = (atom.aval for atom in equation.invars)
+        key, shape = map(_aval, equation.invars)
         if can_draw(key.dtype, shape.dtype):
             draw = log_gamma if equation.params["log_space"] else gamma
             types = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (key, shape))

@@ -65,9 +65,10 @@ class Folds:
 
     def _signs(self, params: dict, key: Any, count: int, out: float = 0.0) -> np.ndarray:
         """Return signs of the determinant; zero if a number does not move, NaN if not known."""
-        jacobians = np.asarray(self._jacobians(params, key, np.zeros(count), out))
-        norms = np.linalg.norm(jacobians, axis=2, keepdims=True)
-        rows = jacobians / np.where(norms == 0.0, 1.0, norms)
+        jacobians = np.asarray(self._jacobians(params, key, np.zeros(count), out), float)
+        with np.errstate(over="ignore", invalid="ignore"):
+            norms = np.linalg.norm(jacobians, axis=2, keepdims=True)
+            rows = jacobians / np.where(norms == 0.0, 1.0, norms)
         signs = np.full(count, np.nan)
         finite = np.isfinite(rows).all(axis=(1, 2))
         singular = np.linalg.svd(rows[finite], compute_uv=False)

@@ -38,6 +38,12 @@ CLEARLY = 2.0
 
 # Of the mass, what a guide may be much too small for: five sds away it changes an sd by a tenth.
 HARMLESS_MASS = 0.01
+# What a single draw may hold of it: three sds away it shifts a mean by what a reader would notice.
+HARMLESS_DRAW = MEAN_ERROR / 3.0
+
+# Chains do not cross between solutions, so their shares rest on the weights, whose means have a
+# standard error only below this k-hat.
+SURE_SHARES = 0.5
 
 # Nats of evidence, beyond three standard errors, that another guide may find more.
 MISSING_EVIDENCE = 0.5
@@ -114,6 +120,8 @@ def judge(
     if chains is not None:
         findings.append(_drift(chains, coordinates))
         findings.append(_settled(chains))
+        if weights is not None and np.ptp(chains.groups) > 0:
+            findings.append(_shares(weights))
     elif skipped:
         # Weights alone cannot see what the guide's draws never reach.
         enough = weights is not None and weights.efficiency >= EXCELLENT_EFFICIENCY
@@ -156,10 +164,10 @@ def doubtful(weights: Weights, margin: float = 0.0) -> bool:
 def harmless(weights: Weights) -> bool:
     """Whether no more than next to nothing of the mass clearly lies where the guide is too small.
 
-    A single draw shows no share at all.
+    A single draw shows no share at all, unless it holds much.
     """
     share, error = weights.beyond
-    return share - error < HARMLESS_MASS
+    return share - error < HARMLESS_MASS and share < HARMLESS_DRAW
 
 
 def draws_from(weights: Weights, chains: Chains | None) -> str:
@@ -212,7 +220,7 @@ def _weights(weights: Weights, chains: Chains | None) -> Finding:
     if not doubtful(weights, CLEARLY * error if looked else 0.0):
         level, text = "good", f"Importance weights are well behaved: {share}."
     elif looked and harmless(weights):
-        mass = f"{100 * weights.beyond[0]:.1g} % of the mass"
+        mass = f"{100 * weights.beyond[0]:.2g} % of the mass"
         level, text = "good", f"The guide is too small only far out, with {mass}: {share}."
     else:
         level = "doubt"
@@ -270,7 +278,8 @@ def _drift(chains: Chains, coordinates: Sequence[str]) -> Finding:
 
 def _settled(chains: Chains) -> Finding:
     if chains.settled:
-        text = f"The chains settled within {chains.rounds} round(s) and forgot where they began."
+        forgot = "" if chains.confirmed else " and forgot where they began"
+        text = f"The chains settled within {chains.rounds} round(s){forgot}."
         return Finding("settled", round(chains.memory, 2), np.nan, "good", text)
     text = (
         f"After {chains.rounds} rounds the short chains still move, or still remember where they "
@@ -278,6 +287,20 @@ def _settled(chains: Chains) -> Finding:
     )
     advice = "reparameterise the model or run NUTS"
     return Finding("settled", round(chains.memory, 2), np.nan, "bad", text, advice, HMC_REFERENCE)
+
+
+def _shares(weights: Weights) -> Finding:
+    """How well the weights know the shares of a mixture's components."""
+    value = round(weights.k_hat, 2)
+    if weights.k_hat <= SURE_SHARES or weights.efficiency >= NOT_NEEDED_EFFICIENCY:
+        text = "Importance weights give the components of the guide their shares."
+        return Finding("shares", value, SURE_SHARES, "good", text, "", PSIS_REFERENCE)
+    text = (
+        "The guide is a mixture whose shares are not well known: chains do not cross from one "
+        f"component to another, and the weights are heavy (k-hat {weights.k_hat:.2f})."
+    )
+    advice = "compare with a NUTS run, or break the symmetry with an ordering or a prior"
+    return Finding("shares", value, SURE_SHARES, "doubt", text, advice, PSIS_REFERENCE)
 
 
 def _modes(solutions: Solutions, coordinates: Sequence[str]) -> Finding:

@@ -1,8 +1,10 @@
 """NumPyro's explicit interface on Taut's engine: a program changes its import line, nothing else.
 
-`MCMC` with its kernels, `optim`, `reparam`, `log_likelihood` and the `init_to` strategies are
+`MCMC` with its kernels, `optim`, `reparam`, `initialization`, `log_likelihood` and the like are
 NumPyro's own.
 """
+
+import sys
 
 from numpyro import optim
 from numpyro.infer import (
@@ -15,21 +17,28 @@ from numpyro.infer import (
     SA,
     BarkerMH,
     CustomGibbs,
+    DiscreteGibbs,
     DiscreteHMCGibbs,
+    Gibbs,
     HMCGibbs,
     MixedHMC,
+    calibration,
     init_to_feasible,
     init_to_mean,
     init_to_median,
     init_to_sample,
     init_to_uniform,
     init_to_value,
+    initialization,
+    initialize_model,
     log_likelihood,
+    psis_diagnostic,
     reparam,
 )
 
 from taut._core.absent import absent
 from taut.infer import autoguide
+from taut.infer.elbo import ELBO
 from taut.infer.graph_elbo import TraceGraph_ELBO
 from taut.infer.mean_field_elbo import TraceMeanField_ELBO
 from taut.infer.predictive import Predictive
@@ -41,6 +50,7 @@ from taut.infer.trace_elbo import Trace_ELBO
 
 __all__ = [
     "AIES",
+    "ELBO",
     "ESS",
     "HMC",
     "HMCECS",
@@ -50,7 +60,9 @@ __all__ = [
     "SVI",
     "BarkerMH",
     "CustomGibbs",
+    "DiscreteGibbs",
     "DiscreteHMCGibbs",
+    "Gibbs",
     "HMCGibbs",
     "MixedHMC",
     "Predictive",
@@ -61,17 +73,25 @@ __all__ = [
     "TraceMeanField_ELBO",
     "Trace_ELBO",
     "autoguide",
+    "calibration",
     "init_to_feasible",
     "init_to_mean",
     "init_to_median",
     "init_to_sample",
     "init_to_uniform",
     "init_to_value",
+    "initialization",
+    "initialize_model",
     "log_likelihood",
     "optim",
+    "psis_diagnostic",
     "render_model",
     "reparam",
 ]
+
+# So that `from taut.infer.reparam import ...` is NumPyro's line with another beginning.
+for _name in ("initialization", "optim", "reparam"):
+    sys.modules[f"{__name__}.{_name}"] = globals()[_name]
 
 NO_ENUMERATION = (
     "TraceEnum_ELBO is not part of taut.infer: nothing here sums over discrete sites by itself. "

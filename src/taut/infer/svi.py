@@ -1,11 +1,11 @@
 """`SVI`, as NumPyro programs call it."""
 
+import contextlib
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 from jax.core import Tracer
 from jax.example_libraries import optimizers
 from numpyro import handlers
@@ -237,7 +237,7 @@ class SVI:
         Raises:
             InputError: model and guide do not fit together, or `init_params` not to them.
         """
-        _check_run(num_steps, stop)
+        num_steps = _check_run(num_steps, stop)
         stable, forward = stable_update, forward_mode_differentiation
         if _traced(rng_key, args, kwargs, init_state, init_params):
             if init_state is None:
@@ -353,14 +353,18 @@ def _as_optim(optim: Any) -> _NumPyroOptim:
     )
 
 
-def _check_run(num_steps: Any, stop: Any) -> None:
-    problems = []
-    if not isinstance(num_steps, (int, np.integer)) or num_steps < 1:
+def _check_run(num_steps: Any, stop: Any) -> int:
+    """Return the number of steps; NumPyro takes 1e4 as one too."""
+    problems, steps = [], 0
+    with contextlib.suppress(TypeError, ValueError):
+        steps = int(num_steps) if float(num_steps).is_integer() else 0
+    if steps < 1:
         problems.append(f"num_steps must be a positive whole number; got {num_steps!r}")
     if stop not in (None, "auto"):
         problems.append(f'stop must be "auto" or None; got {stop!r}')
     if problems:
         raise InputError(problems)
+    return steps
 
 
 def _traced(*values: Any) -> bool:

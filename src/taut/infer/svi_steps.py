@@ -101,7 +101,7 @@ def loop(
             optim_state = shortened(optim, old.optim_state, new.optim_state)
             new = new._replace(optim_state=optim_state)
         loss = loss.astype(dtype)
-        return end, tried + 1, loss, new, _with_row(losses, tried, loss)
+        return end, tried + 1, loss, new, losses.at[tried].set(loss)
 
     def next_block(made: Made) -> Made:
         tried = made.tried
@@ -115,7 +115,7 @@ def loop(
         finite |= stable
         # A bad step that is alone in its block is not taken.
         ends = _coordinates(optim, state), _coordinates(optim, made.state)
-        kept = _with_row(made.kept, row, jnp.where(finite, *ends))
+        kept = made.kept.at[row].set(jnp.where(finite, *ends))
         return Made(state, made.state, now, tried, finite, losses, kept)
 
     zero = jnp.zeros((), jnp.int32)
@@ -190,11 +190,6 @@ class _Pieces:
     def joined(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the losses, and the rows of all complete blocks."""
         return np.concatenate(self._losses), np.concatenate(self._kept)
-
-
-def _with_row(rows: Any, number: Any, row: Any) -> Any:
-    """Return rows with one of them replaced; an indexed update takes longer to compile."""
-    return jax.lax.dynamic_update_index_in_dim(rows, row, number, axis=0)
 
 
 def _coordinates(optim: Any, state: SVIState) -> Any:

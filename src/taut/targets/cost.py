@@ -11,9 +11,7 @@ from typing import Any
 UNKNOWN_LOOP = 100
 
 
-def count_operations(
-    jaxpr: Any, turns: int = UNKNOWN_LOOP, passed: Collection[str] = ()
-) -> float:
+def count_operations(jaxpr: Any, turns: int = UNKNOWN_LOOP, skipped: Collection[str] = ()) -> float:
     """Return the number of elements computed by a jaxpr, loops included.
 
     Matrix products and factorizations count their multiplications.
@@ -21,24 +19,24 @@ def count_operations(
     Args:
         jaxpr: what to count.
         turns: what a `while` loop, whose length is not known, counts as.
-        passed: names of jitted functions that are not counted.
+        skipped: names of jitted functions that are not counted.
     """
-    return sum(_equation(equation, turns, passed) for equation in jaxpr.eqns)
+    return sum(_equation(equation, turns, skipped) for equation in jaxpr.eqns)
 
 
-def _equation(equation: Any, turns: int, passed: Collection[str]) -> float:
+def _equation(equation: Any, turns: int, skipped: Collection[str]) -> float:
     name, params = equation.primitive.name, equation.params
-    if params.get("name") in passed:
+    if params.get("name") in skipped:
         return 0
     if name == "scan":
-        return params["length"] * count_operations(params["jaxpr"].jaxpr, turns, passed)
+        return params["length"] * count_operations(params["jaxpr"].jaxpr, turns, skipped)
     if name == "while":
-        return turns * count_operations(params["body_jaxpr"].jaxpr, turns, passed)
+        return turns * count_operations(params["body_jaxpr"].jaxpr, turns, skipped)
     if name == "cond":
-        return max(count_operations(branch.jaxpr, turns, passed) for branch in params["branches"])
+        return max(count_operations(branch.jaxpr, turns, skipped) for branch in params["branches"])
     inner = [p for p in params.values() if hasattr(p, "jaxpr") or hasattr(p, "eqns")]
     if inner:
-        return sum(count_operations(getattr(p, "jaxpr", p), turns, passed) for p in inner)
+        return sum(count_operations(getattr(p, "jaxpr", p), turns, skipped) for p in inner)
     size = sum(math.prod(v.aval.shape) for v in equation.outvars if hasattr(v.aval, "shape"))
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]

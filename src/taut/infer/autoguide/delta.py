@@ -37,14 +37,22 @@ class AutoDelta(AutoSites):
         self, rng_key: Any, params: dict, *args: Any, sample_shape: tuple = (), **kwargs: Any
     ) -> dict[str, Any]:
         """Return the point, repeated."""
-        point = self.median(params, *args, **kwargs)
+        point = self._whole_point(params, args, kwargs)
         return {
             name: jnp.broadcast_to(value, (*sample_shape, *jnp.shape(value)))
             for name, value in point.items()
         }
 
     def median(self, params: dict, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the point: the value of each latent and deterministic site."""
+        """Return the point: the value of each latent site, and of no other, as in NumPyro.
+
+        So it can be substituted in the model, for other data or to differentiate the density.
+        """
+        point = self._whole_point(params, args, kwargs)
+        return {n: point[n] for n in self._recall((), {}).structure.names}
+
+    def _whole_point(self, params: dict, args: tuple, kwargs: dict) -> dict[str, Any]:
+        """Return the value of each latent and deterministic site."""
         bound = self._recall_fitted(params, args, kwargs)
         empty = bound.without_data()
 
@@ -59,12 +67,12 @@ class AutoDelta(AutoSites):
     def quantiles(self, params: dict, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the point, for each quantile."""
         shape = jnp.shape(jnp.asarray(quantiles))
-        point = self.median(params, *args, **kwargs)
+        point = self._whole_point(params, args, kwargs)
         return {n: jnp.broadcast_to(v, (*shape, *jnp.shape(v))) for n, v in point.items()}
 
     def covariance(self, params: dict, *names: str) -> Any:
         """Return zeros: a point does not vary."""
-        point = self.median(params)
+        point = self._whole_point(params, (), {})
         names = names or self._recall((), {}).structure.names
         self._check_names(names, point)
         size = sum(int(jnp.size(point[name])) for name in names)

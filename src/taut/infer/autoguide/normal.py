@@ -54,7 +54,7 @@ class AutoNormal(AutoSites):
 
     def median(self, params: dict, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return each site's value at the means of its latent coordinates."""
-        return self.quantiles(params, 0.5, *args, **kwargs)
+        return {n: v[0] for n, v in self.quantiles(params, 0.5, *args, **kwargs).items()}
 
     def quantiles(self, params: dict, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return each site's value at quantiles of its latent coordinates.
@@ -69,10 +69,11 @@ class AutoNormal(AutoSites):
             **kwargs: the model's keyword arguments.
 
         Returns:
-            For each site an array of shape (*quantiles shape, *site shape).
+            For each site an array of shape (*quantiles shape, *site shape); of one number the
+            shape is (1,), as in NumPyro.
         """
         bound = self._recall_fitted(params, args, kwargs)
-        levels = ndtri(jnp.asarray(quantiles))
+        levels = ndtri(jnp.atleast_1d(quantiles))
         parts = {}
         for latent in bound.structure.latents:
             loc, scale = self._moments(latent, params)
