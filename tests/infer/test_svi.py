@@ -156,11 +156,17 @@ def test_a_module_makes_its_own_params(same_to_rounding):
     assert again.losses[0] < results[0].losses[0]
 
 
+@pytest.mark.parametrize("steps", [3.0, np.int32(3), jnp.array(3)])
+def test_a_whole_number_of_any_type_is_a_number_of_steps(svi, steps):
+    assert _run(svi, steps, COIN).losses.shape == (3,)
+
+
 def test_wrong_options_are_errors(svi):
     with pytest.raises(taut.InputError, match="vectorize_particles must be True, False or"):
         Trace_ELBO(num_particles=2, vectorize_particles="yes")
-    with pytest.raises(taut.InputError, match="num_steps must be a positive"):
-        _run(svi, 0, COIN)
+    for steps in (0, -3, 2.5, float("inf"), "ten", None):
+        with pytest.raises(taut.InputError, match="num_steps must be a positive"):
+            _run(svi, steps, COIN)
     with pytest.raises(taut.InputError, match='stop must be "auto"'):
         _run(svi, 5, COIN, stop="yes")
     with pytest.raises(taut.InputError, match="the optimiser is a float"):

@@ -228,3 +228,19 @@ def test_a_program_does_not_keep_the_data():
     del y, fit
     gc.collect()
     assert reference() is None
+
+
+def _slope(x, y=None):
+    slope = numpyro.sample("slope", dist.Normal(0.0, 1.0))
+    numpyro.sample("y", dist.Normal(slope * x, 1.0).to_event(1), obs=y)
+
+
+def test_an_array_with_masked_values_is_an_error_that_says_where():
+    with pytest.raises(taut.InputError, match=r"'y' is a masked array, of which 2 .* at \(4,\)"):
+        taut.target(_slope, X, y=np.ma.array(Y, mask=np.arange(6) > 3))
+
+
+def test_an_array_with_nothing_masked_is_its_values():
+    plain, masked = taut.target(_slope, X, y=Y), taut.target(_slope, X, y=np.ma.array(Y))
+    assert masked.program is plain.program
+    np.testing.assert_array_equal(masked.data[1], Y)

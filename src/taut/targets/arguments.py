@@ -100,7 +100,8 @@ def bind_arguments(model: Callable, args: tuple, kwargs: dict) -> Arguments:
     """Check that a model takes these arguments and flatten them.
 
     Raises:
-        InputError: an argument the model does not take, or a required one that is missing.
+        InputError: an argument the model does not take, a required one that is missing, or an array
+            of which some values are masked.
     """
     _check_signature(model, args, kwargs)
     args, kwargs = jax.tree_util.tree_map(
@@ -112,7 +113,21 @@ def bind_arguments(model: Callable, args: tuple, kwargs: dict) -> Arguments:
     positions = _positional_names(model)
     names = tuple(_name(path, positions) for path, _ in flat)
     values = tuple(value for _, value in flat)
+    masked = [
+        _masked(*pair) for pair in zip(names, values, strict=True) if np.ma.is_masked(pair[1])
+    ]
+    if masked:
+        raise InputError(masked)
     return Arguments(names, values, tuple(_is_data(v) for v in values), structure)
+
+
+def _masked(name: str, values: np.ma.MaskedArray) -> str:
+    where = np.argwhere(np.ma.getmaskarray(values))
+    return (
+        f"argument {name!r} is a masked array, of which {len(where)} value(s) are masked, the "
+        f"first at {tuple(where[0].tolist())}; leave these rows out, or pass values and mask and "
+        "use numpyro.handlers.mask in the model"
+    )
 
 
 def _check_signature(model: Callable, args: tuple, kwargs: dict) -> None:
@@ -185,6 +200,8 @@ def _as_value(value: Any) -> Any:
             return value
     if _is_table_column(value):
         return np.asarray(value)
+    if isinstance(value, np.ma.MaskedArray) and not np.ma.is_masked(value):
+        return value.data  # nothing is masked, as in the columns of a table read whole
     if isinstance(value, (float, np.floating)):
         return np.asarray(value)
     if isinstance(value, np.integer):

@@ -196,6 +196,25 @@ def test_medians_and_quantiles_are_those_of_numpyro(case, same_to_rounding):
         same_to_rounding(quantiles[name], value[None], np.float32)
 
 
+def test_quantiles_of_one_number_have_the_shapes_of_numpyros():
+    (mine, params), (reference, _) = _params(ours, "AutoNormal"), _params(theirs, "AutoNormal")
+    shapes = [jax.tree.map(jnp.shape, g.quantiles(params, 0.5)) for g in (mine, reference)]
+    assert shapes[0] == shapes[1]
+
+
+def test_the_median_of_a_point_holds_what_the_model_draws():
+    # A deterministic site in it, once substituted, would cut the density off from what made it.
+    def model(y):
+        mean = numpyro.deterministic("mean", 2.0 * numpyro.sample("a", dist.Normal(0.0, 1.0)))
+        numpyro.sample("y", dist.Normal(mean, 1.0), obs=y)
+
+    for library in (ours, theirs):
+        guide = library.AutoDelta(model)
+        svi = SVI(model, guide, optim.Adam(0.1), Trace_ELBO())
+        state = svi.init(random.key(0), 1.0)
+        assert guide.median(svi.get_params(state)).keys() == {"a"}
+
+
 def test_the_laplace_approximation_is_that_of_numpyro(same_to_rounding):
     case = "AutoLaplaceApproximation"
     (mine, _), (reference, _) = _params(ours, case), _params(theirs, case)
