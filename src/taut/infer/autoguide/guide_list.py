@@ -116,7 +116,8 @@ class AutoGuideList(AutoGuide):
     def median(self, params: dict, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the median of each latent site, and deterministic sites at these medians."""
         bound = self._recall(args, kwargs)
-        values = self._summaries(params, 0.5, args, kwargs)
+        of_level = self._summaries(params, jnp.array([0.5]), args, kwargs)
+        values = {name: value[0] for name, value in of_level.items()}
         return self._with_deterministics(bound, values, (), params)
 
     def quantiles(self, params: dict, quantiles: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -129,7 +130,8 @@ class AutoGuideList(AutoGuide):
             **kwargs: the model's keyword arguments.
 
         Returns:
-            For each site an array of shape (*quantiles shape, *site shape).
+            For each site an array of shape (*quantiles shape, *site shape); of one number some
+            parts, as in NumPyro, give the shape (1, *site shape).
         """
         return self._summaries(params, quantiles, args, kwargs)
 
