@@ -186,7 +186,7 @@ def _accepted_many(size: int, batched: list, *arguments: Any) -> tuple[Any, tupl
 def _threefry(keys: Any, counts: Any) -> Any:
     """Hash counts below 2^32 by Threefry-2x32 of twenty rounds (Salmon et al. 2011).
 
-    JAX's own is a loop on CPUs, which takes longer to run than to compile.
+    JAX's own is a loop on CPUs: less to compile, but several times as long to run.
 
     Args:
         keys: their two words, uint32 (2, ...).
