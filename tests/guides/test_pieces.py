@@ -146,6 +146,11 @@ ROWS = {
         {"u": (50, 2)},
         (50,),
     ),
+    "unpacked": (
+        lambda v: {"x": jnp.stack([v["u"].T[0] + v["u"].T[1], *jnp.log2(v["u"].T[1:])], axis=1)},
+        {"u": (50, 2)},
+        (50,),
+    ),
     "across rows": (lambda v: {"x": v["u"] + jnp.cumsum(v["u"]) ** 3}, {"u": (6,)}, ()),
     "turned": (lambda v: {"x": v["u"].T + 2.0 * v["u"]}, {"u": (4, 4)}, ()),
 }

@@ -10,6 +10,7 @@ import numpyro.infer
 import pytest
 from programs import PAIRS, Y, param_values
 
+from taut._core.xla_options import ONCE, known_options
 from taut.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 
 OBJECTIVES = {
@@ -44,14 +45,12 @@ CASES = [
     ("renyi", "location"),
 ]
 
-# Compiling is most of the time of these tests.
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-
 
 def _value_and_gradient(objective, pair, params):
     model, guide = PAIRS[pair]
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    # Compiling is most of the time of these tests.
+    @functools.partial(jax.jit, compiler_options=known_options(ONCE))
     def both(key):
         return jax.value_and_grad(lambda p: objective.loss(key, p, model, guide, Y))(params)
 

@@ -12,16 +12,16 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 
+from taut._core.xla_options import ONCE, known_options
 from taut.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 
 DRAWS = 4000
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 
 
 def _gradients(objective, model, guide, params, name):
     """Gradients of the loss in one param, one per random key: (draws, ...)."""
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @functools.partial(jax.jit, compiler_options=known_options(ONCE))
     def many(keys):
         def one(key):
             return jax.grad(lambda p: objective.loss(key, p, model, guide))(params)[name]

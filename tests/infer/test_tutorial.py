@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from taut._core.xla_options import ONCE
+from taut._core.xla_options import ONCE, known_options
 from taut.infer import SVI, Trace_ELBO, autoguide, optim, svi_program
 
 PAGES = Path(__file__).parents[2] / "examples" / "tutorial"
@@ -47,7 +47,7 @@ def quiet(monkeypatch):
     original = SVI.run
     monkeypatch.setattr(SVI, "run", lambda *a, **k: original(*a, progress_bar=False, **k))
     # Few steps are made, and compiling them well would be most of the time.
-    monkeypatch.setattr(svi_program, "loop_options", lambda _: ONCE)
+    monkeypatch.setattr(svi_program, "loop_options", lambda _: known_options(ONCE))
 
 
 @pytest.mark.usefixtures("quiet")

@@ -13,5 +13,5 @@ def test_an_option_that_this_xla_does_not_know_is_left_out(monkeypatch):
 
 def test_nothing_is_tried_on_the_oldest_jax(monkeypatch):
     monkeypatch.setattr(jax, "__version_info__", (0, 9, 2))
-    options = {"xla_cpu_use_fusion_emitters": False}
+    options = {"xla_cpu_never_heard_of": False}
     assert known_options(options) == options

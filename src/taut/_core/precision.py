@@ -6,6 +6,7 @@ for the same.
 """
 
 import contextlib
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -17,7 +18,25 @@ def native_dtype() -> np.dtype:
 
 
 def precision_of(dtype: np.dtype) -> contextlib.AbstractContextManager:
-    """Return a context in which JAX computes in `dtype` (float32 or float64)."""
-    if np.dtype(dtype) == native_dtype():
+    """Return a context in which JAX computes in `dtype` (float32 or float64), products too.
+
+    Accelerators round the factors of a single-precision matrix product to 11 bits or fewer unless
+    told otherwise, which is too coarse for a density. `jax_default_matmul_precision`, where it is
+    set, is left as it is.
+    """
+    if np.dtype(dtype) == native_dtype() and not _rounds_products():
         return contextlib.nullcontext()
-    return jax.enable_x64(np.dtype(dtype) == np.float64)
+    return _computing_in(np.dtype(dtype))
+
+
+@contextlib.contextmanager
+def _computing_in(dtype: np.dtype) -> Iterator[None]:
+    with contextlib.ExitStack() as settings:
+        settings.enter_context(jax.enable_x64(dtype == np.float64))
+        if _rounds_products():
+            settings.enter_context(jax.default_matmul_precision("highest"))
+        yield
+
+
+def _rounds_products() -> bool:
+    return jax.default_backend() != "cpu" and jax.config.jax_default_matmul_precision is None

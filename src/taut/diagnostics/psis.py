@@ -83,7 +83,7 @@ def smooth(log_ratios: Float[np.ndarray, " draws"]) -> tuple[Float[np.ndarray, "
     largest = order[-tail:]
     excess = np.exp(log_weights[largest]) - np.exp(cutoff)
     k_hat = -np.inf
-    if excess[-1] > 1e-12 and excess[0] >= 0 and excess[len(excess) // 4] > 0:
+    if excess[-1] > 1e-12 and excess[0] >= 0 and excess[_quartile(tail)] > 0:
         k_hat, scale = fit_pareto(excess)
         probability = (np.arange(tail) + 0.5) / tail
         quantile = _pareto_quantile(probability, k_hat, scale)
@@ -95,6 +95,11 @@ def _tail(draws: int) -> int:
     return math.ceil(min(0.2 * draws, 3.0 * math.sqrt(draws)))
 
 
+def _quartile(count: int) -> int:
+    """Index of the lower quartile of so many sorted numbers."""
+    return int(count / 4 + 0.5) - 1
+
+
 def fit_pareto(excess: Float[np.ndarray, " tail"]) -> tuple[float, float]:
     """Fit a generalised Pareto distribution to sorted excesses; return shape and scale.
 
@@ -104,7 +109,7 @@ def fit_pareto(excess: Float[np.ndarray, " tail"]) -> tuple[float, float]:
     count = len(excess)
     grid = 30 + int(np.sqrt(count))
     theta = 1.0 - np.sqrt(grid / (np.arange(1, grid + 1) - 0.5))
-    theta /= 3.0 * excess[int(count / 4 + 0.5) - 1]
+    theta /= 3.0 * excess[_quartile(count)]
     theta += 1.0 / excess[-1]
     shapes = np.log1p(-theta[:, None] * excess).mean(axis=1)
     log_likelihood = count * (np.log(-(theta / shapes)) - shapes - 1.0)

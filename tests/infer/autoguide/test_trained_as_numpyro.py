@@ -9,7 +9,7 @@ import pytest
 from autoguide_models import PAIR, hierarchy
 
 import taut.infer
-from taut._core.xla_options import ONCE
+from taut._core.xla_options import ONCE, known_options
 from taut.infer import optim
 
 pytestmark = pytest.mark.slow
@@ -35,11 +35,11 @@ def _batch_error(values):
 @pytest.mark.parametrize("kind", GUIDES)
 def test_trained_losses_are_those_of_numpyro(kind, monkeypatch, same_to_rounding, within_error):
     # Compiling is most of the time.
-    monkeypatch.setattr(taut.infer.svi_program, "loop_options", lambda _: ONCE)
+    monkeypatch.setattr(taut.infer.svi_program, "loop_options", lambda _: known_options(ONCE))
     key = jax.random.key(3)
     reference = _svi(numpyro.infer, kind)
 
-    @functools.partial(jax.jit, compiler_options=ONCE)
+    @functools.partial(jax.jit, compiler_options=known_options(ONCE))
     def run(key):
         state = reference.init(key, y=PAIR)
         result = reference.run(key, STEPS, y=PAIR, init_state=state, progress_bar=False)

@@ -15,9 +15,10 @@ from taut._core.dependence import called
 
 _ELEMENTWISE = frozenset(
     """abs acos acosh add add_any asin asinh atan atan2 atanh cbrt copy cos cosh div
-    convert_element_type erf erf_inv erfc exp exp2 expm1 integer_pow is_finite lgamma digamma log
-    log1p logistic max min mul ne eq lt le gt ge neg nextafter pow real rsqrt select_n sign sin sinh
-    sqrt square stop_gradient sub tan tanh clamp and or not""".split()
+    convert_element_type erf erf_inv erfc exp exp2 expm1 integer_pow is_finite lgamma digamma
+    log log1p log2 logistic max min mul ne eq lt le gt ge neg nextafter one_minus_square pow
+    real rsqrt select_n sign sin sinh sqrt square stop_gradient sub tan tanh clamp and or
+    not""".split()
 )
 _CALLS = frozenset({"jit", "pjit", "custom_jvp_call", "closed_call"})
 _REDUCTIONS = frozenset({"reduce_sum", "reduce_prod", "reduce_max", "reduce_min"})
@@ -75,18 +76,20 @@ def _step(equation: Any, inputs: list[Axes | None]) -> list[Axes | None]:
         return _follow(inner, inputs)
     if name == "dot_general":
         return [_dot_general(equation, inputs)]
-    if name in _ELEMENTWISE or name == "concatenate":
+    if name in _ELEMENTWISE or name in ("concatenate", "stack"):
         live = {axes for axes in inputs if axes is not None}
         if len(live) > 1:
             raise _Mixed
         (axes,) = live
+        if name == "stack":
+            return [tuple(a + (a >= params["axis"]) for a in axes)]
         if params.get("dimension") in axes:
             raise _Mixed
         return [axes] * len(equation.outvars)
     axes = inputs[0]
     if axes is None or any(other is not None for other in inputs[1:]):
         raise _Mixed
-    return [_move(equation, axes)]
+    return [_move(equation, axes)] * len(equation.outvars)
 
 
 def _move(equation: Any, axes: Axes) -> Axes:
@@ -102,8 +105,9 @@ def _move(equation: Any, axes: Axes) -> Axes:
         return tuple(params["permutation"].index(a) for a in axes)
     if name == "reshape" and params.get("dimensions") is None:
         return tuple(_after_reshape(before, after, a) for a in axes)
-    if name == "squeeze" or name in _REDUCTIONS:
-        gone = params["dimensions"] if name == "squeeze" else params["axes"]
+    if name in ("squeeze", "unstack") or name in _REDUCTIONS:
+        gone = {"squeeze": "dimensions", "unstack": "axis"}.get(name, "axes")
+        gone = np.atleast_1d(params[gone]).tolist()
         if set(gone) & set(axes):
             raise _Mixed
         return tuple(a - sum(g < a for g in gone) for a in axes)
