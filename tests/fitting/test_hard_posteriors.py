@@ -116,3 +116,30 @@ def test_a_mixture_in_high_dimension_is_refused():
 
     with pytest.raises(taut.InputError, match="up to 256 latent values; the model has 300"):
         taut.fit(model, guide="mixture", progress=False)
+
+
+def crescent():
+    w = numpyro.sample("w", dist.Normal(0.0, 1.0))
+    u = numpyro.sample("u", dist.Normal(0.0, 1.0))
+    numpyro.sample("y", dist.Normal(w**2 - u, 0.1), obs=jnp.array(1.0))
+
+
+def _crescent_moments():
+    # Given w, u is normal of mean (w**2 - 1) / 1.01 and variance 0.01 / 1.01.
+    w = np.linspace(-6.0, 6.0, 4001)
+    mass = np.exp(-0.5 * w**2 - 0.5 * (w**2 - 1.0) ** 2 / 1.01)
+    mass /= mass.sum()
+    given = (w**2 - 1.0) / 1.01
+    mean = mass @ given
+    sd = np.sqrt(mass @ (given - mean) ** 2 + 0.01 / 1.01)
+    return {"w": (0.0, np.sqrt(mass @ w**2)), "u": (mean, sd)}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_crescent_is_not_taken_for_two_solutions(seed):
+    fit = taut.fit(crescent, seed=seed, progress=False)
+    assert fit.guide_name == "flow"
+    assert fit.trust != "not trusted"
+    error, low, high = _off(fit, _crescent_moments())
+    assert error < MEAN_ERROR
+    assert SD_RATIOS[0] < low <= high < SD_RATIOS[1]

@@ -12,11 +12,18 @@ from taut._core.resampling import resample
 from taut.diagnostics.psis import Weights, importance_weights
 from taut.diagnostics.response import response_ratios
 from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, Chains, ShortHmc
-from taut.diagnostics.trust import HARMLESS_MASS, doubtful, draws_from, far_off, weights_worth
+from taut.diagnostics.trust import (
+    HARMLESS_MASS,
+    doubtful,
+    draws_from,
+    far_off,
+    sure_of_shares,
+    weights_worth,
+)
 from taut.diagnostics.walk import FULL, THIN, Schedule, groups_of, shares_of
 from taut.guides.guide import Guide
 from taut.guides.mixture_normal import MixtureNormal
-from taut.loop.allowance import ALLOWED_WORK, allowed_gradients
+from taut.loop.allowance import ALLOWED_WORK, COSTLY_WORK, allowed_gradients
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.stages import Outcome
 from taut.posterior.draws import Draws
@@ -104,9 +111,9 @@ def run_checks(
     weights = importance_weights(weighed.log_ratios)
     if not wanted:
         return Checks(weighed, weights, None, reason, z, log_p, "guide", len(z), complete=False)
-    schedule = choose_schedule(work, spent)
-    if schedule is None:
+    if work > COSTLY_WORK and not doubtful(weights):
         return _choose(weighed, weights, None, TOO_EXPENSIVE, None, rng)
+    schedule = choose_schedule(work, spent)
     optional = spent + ALLOWED_WORK / work
     chains = _run_chains(guide, weighed, weights, schedule, monitor, work, optional, rng)
     rounding = resolution * float(np.abs(log_p[np.isfinite(log_p)]).mean())
@@ -125,11 +132,13 @@ def draw_to_weigh(guide: Guide, monitor: Monitor, rng: np.random.Generator) -> D
     return Draws(z, log_p, log_q)
 
 
-def misfits(drawn: Draws) -> bool:
+def misfits(drawn: Draws, guide: Guide) -> bool:
     """Whether the weights of a guide's draws are bad, and perhaps more than far out."""
     if not np.isfinite(drawn.log_p).any():
         return False
     weights = importance_weights(drawn.log_ratios)
+    if isinstance(guide, MixtureNormal):
+        return not sure_of_shares(weights)
     return doubtful(weights) and weights.beyond[0] >= HARMLESS_MASS
 
 
@@ -156,22 +165,19 @@ def _draw(guide: Guide, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
 
 
 TOO_EXPENSIVE = (
-    "Short HMC was skipped: one gradient of this model costs too much. The verdict rests on the "
-    "importance weights alone."
+    "Short HMC was skipped: one gradient of this model costs much, and the importance weights leave "
+    "no doubt. The verdict rests on them alone."
 )
 
 
-def choose_schedule(work: float, gradients: int) -> Schedule | None:
-    """Return how many short chains to run, or None if they would cost too much.
+def choose_schedule(work: float, gradients: int) -> Schedule:
+    """Return how many short chains to run.
 
     Args:
         work: elements computed for one gradient.
         gradients: what the fit took.
     """
-    allowed = allowed_gradients(work, gradients)
-    if allowed == 0.0:
-        return None
-    return FULL if FULL.cost <= allowed else THIN
+    return FULL if FULL.cost <= allowed_gradients(work, gradients) else THIN
 
 
 def _run_chains(

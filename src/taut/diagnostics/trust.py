@@ -76,6 +76,7 @@ class Solutions:
         elbos: their ELBO estimates, or the logarithms of their shares in the guide.
         held: whether the guide holds them all.
         once: how many of the solutions were reached from one start only.
+        joined: whether the guide is one piece that reaches around them all.
     """
 
     starts: int
@@ -84,6 +85,7 @@ class Solutions:
     elbos: Float[np.ndarray, " solutions"]
     held: bool = False
     once: int = 0
+    joined: bool = False
 
 
 def judge(
@@ -159,6 +161,11 @@ def doubtful(weights: Weights, margin: float = 0.0) -> bool:
     """Whether weights are bad by k-hat, by more than a margin, and by how many of them count."""
     heavy = weights.k_hat > weights.k_threshold + margin
     return heavy and weights.efficiency < NOT_NEEDED_EFFICIENCY
+
+
+def sure_of_shares(weights: Weights) -> bool:
+    """Whether weights know the shares of a mixture's components."""
+    return weights.k_hat <= SURE_SHARES or weights.efficiency >= NOT_NEEDED_EFFICIENCY
 
 
 def harmless(weights: Weights) -> bool:
@@ -292,7 +299,7 @@ def _settled(chains: Chains) -> Finding:
 def _shares(weights: Weights) -> Finding:
     """How well the weights know the shares of a mixture's components."""
     value = round(weights.k_hat, 2)
-    if weights.k_hat <= SURE_SHARES or weights.efficiency >= NOT_NEEDED_EFFICIENCY:
+    if sure_of_shares(weights):
         text = "Importance weights give the components of the guide their shares."
         return Finding("shares", value, SURE_SHARES, "good", text, "", PSIS_REFERENCE)
     text = (
@@ -311,6 +318,11 @@ def _modes(solutions: Solutions, coordinates: Sequence[str]) -> Finding:
     if found == 1:
         text = f"All of the {solutions.starts} starts that count led to one solution."
         return Finding("solutions", 1.0, np.nan, "good", text)
+    if solutions.joined:
+        text = (
+            f"The {found} solutions found are ends of one, and the guide reaches around them all."
+        )
+        return Finding("solutions", float(found), np.nan, "good", text)
     share = np.exp(solutions.elbos - solutions.elbos.max())
     share = share / share.sum()
     mean = share @ solutions.means

@@ -13,6 +13,7 @@ from taut.diagnostics.checks import draw_to_weigh, misfits, run_checks
 from taut.diagnostics.more_draws import gradients_for, more_draws
 from taut.diagnostics.tails import LONG_LOOK
 from taut.guides.full_rank import FullRankNormal
+from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.allowance import ALLOWED_WORK
 from taut.loop.flow import climb
 from taut.loop.gaussian import GaussianSearch
@@ -202,19 +203,20 @@ class Run:
         return Outcome(guide, verdict)
 
     def _climb(self, outcome: Outcome) -> Outcome:
-        if not isinstance(self._guide, str):
+        # What is going to be fitted again in double precision is not bent first.
+        if not isinstance(self._guide, str) or self.search.needs_double(outcome):
             return outcome
         monitor, rng = self.monitor, self._random(3)
         work, resolution = self._oracle.executable.work, self._oracle.resolution
         climbed = climb(self._guide, outcome, monitor, rng, resolution, work)
-        if self._guide != "auto" or not isinstance(climbed.guide, FullRankNormal):
+        if self._guide != "auto" or not isinstance(climbed.guide, FullRankNormal | MixtureNormal):
             return climbed
         # The many draws of the checks may show what the few of the fit did not.
         drawn = draw_to_weigh(climbed.guide, monitor, self._checking)
         self._weighed = climbed.guide, drawn
-        if not misfits(drawn):
+        if not misfits(drawn, climbed.guide):
             return climbed
-        return climb(self._guide, climbed, monitor, rng, resolution, work, misfits=True)
+        return climb(self._guide, climbed, monitor, rng, resolution, work, drawn)
 
     def _random(self, stream: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, stream])

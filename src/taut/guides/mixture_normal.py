@@ -81,3 +81,11 @@ class MixtureNormal(LatentGuide):
         xp = namespace(self.loc)
         variances = (self.scale_tril**2).sum(axis=-1) + (self.loc - self.mean()) ** 2
         return xp.sqrt(self.weights @ variances)
+
+    def matched(self) -> FullRankNormal:
+        """Return the Gaussian of the same mean and covariance."""
+        apart = self.loc - self.mean()
+        spreads = self.scale_tril @ self.scale_tril.swapaxes(-1, -2)
+        spreads = spreads + apart[:, :, None] * apart[:, None, :]
+        covariance = np.tensordot(self.weights, spreads, axes=1)
+        return FullRankNormal(self.mean(), np.linalg.cholesky(covariance))

@@ -8,6 +8,7 @@ missing.
 import dataclasses
 
 import numpy as np
+import scipy.special
 
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.guide import standard_log_prob
@@ -22,6 +23,7 @@ from taut.loop.monitor import Monitor
 from taut.loop.stages import Outcome, default_tolerance
 from taut.loop.verdict import Verdict
 from taut.objectives.triangular import FlowEvaluation, Terms, TermsChart, evaluate_flow, grow
+from taut.posterior.draws import Draws
 
 # More draws are taken where the coefficients are fitted to those by so many nats.
 FEWEST_DRAWS, MOST_DRAWS, LARGEST_DRAWS = 512, 1024, 4096
@@ -41,6 +43,9 @@ MOST_GAIN = 1.0
 
 # Of the mass, what other solutions may have where a flow around the first is tried.
 NEXT_TO_NOTHING = 0.01
+
+# A flow hardly covers what is denser than it is by this factor.
+THIN = 10.0
 
 # Nats that a term must promise.
 LEAST_GAIN = 5e-4
@@ -194,27 +199,30 @@ def climb(
     rng: np.random.Generator,
     resolution: float,
     work: float,
-    misfits: bool = False,
+    misfit: Draws | None = None,
 ) -> Outcome:
-    """Go on from a Gaussian to a flow where the guide's name allows it and there is need.
+    """Go on to a flow from what the search fitted, where the guide's name allows it and it helps.
 
     Args:
         name: "auto" bends a Gaussian that is not good enough, one of a mixture with nearly all of
-            its mass too, "flow" any; others stay.
+            its mass, or what a mixture that is not good enough is made of; "flow" any Gaussian;
+            others stay.
         outcome: the fitted guide.
         monitor: the watched batch function.
         rng: source of the draws.
         resolution: relative rounding error of a log density.
         work: elements computed for one gradient.
-        misfits: the Gaussian is known not to be good enough.
+        misfit: draws of the guide, if they are known not to be good enough.
     """
     guide = outcome.guide
     most = np.inf if name == "flow" else allowed_gradients(work, monitor.gradients)
-    if name not in ("auto", "flow") or not most or outcome.verdict.reason == "non-finite":
+    if name not in ("auto", "flow") or outcome.verdict.reason == "non-finite":
         return outcome
     fit = FlowFit(monitor, rng, resolution, LOOSER * default_tolerance(guide.dim), most)
     if isinstance(guide, FullRankNormal):
-        return fit.run(outcome, name == "flow" or misfits)
+        return fit.run(outcome, name == "flow" or misfit is not None)
+    if isinstance(guide, MixtureNormal) and misfit is not None:
+        return _around_all(fit, outcome, monitor, misfit)
     if isinstance(guide, MixtureNormal) and guide.weights.max() > 1.0 - NEXT_TO_NOTHING:
         return _instead_of(fit, outcome, monitor, rng)
     return outcome
@@ -238,3 +246,26 @@ def _instead_of(
             return dataclasses.replace(bent, rungs={"mixture": seen, **bent.rungs})
     monitor.best = mixture
     return outcome
+
+
+def _around_all(fit: FlowFit, outcome: Outcome, monitor: Monitor, drawn: Draws) -> Outcome:
+    """Bend the Gaussian of a mixture's moments, if that is better and leaves no solution out.
+
+    The ends of a crescent look like solutions of their own, with a dip on the line between them.
+    """
+    mixture = outcome.guide
+    bent = fit.run(dataclasses.replace(outcome, guide=mixture.matched()), always=True)
+    if isinstance(bent.guide, TriangularFlow):
+        seen, flow = drawn.log_ratios, bent.rungs["flow"]
+        if better(flow, seen) and _lacking(bent.guide, flow, drawn) < NEXT_TO_NOTHING:
+            return dataclasses.replace(bent, rungs={"mixture": seen, "flow": flow}, joined=True)
+    monitor.best = mixture
+    return outcome
+
+
+def _lacking(flow: TriangularFlow, log_ratios: np.ndarray, drawn: Draws) -> float:
+    """Return the share of the mass at another guide's draws that a flow hardly covers."""
+    log_evidence = scipy.special.logsumexp(log_ratios) - np.log(len(log_ratios))
+    mass = np.exp(drawn.log_ratios - drawn.log_ratios.max())
+    thin = drawn.log_p - log_evidence - flow.log_prob(drawn.z) > np.log(THIN)
+    return float(mass[thin].sum() / mass.sum())

@@ -36,11 +36,13 @@ class Outcome:
         guide: the guide.
         verdict: why the fit stopped.
         rungs: for each guide that was compared, by name, its log p - log q at draws of its own.
+        joined: the guide is one piece and reaches around all solutions that the search found.
     """
 
     guide: Any
     verdict: Verdict
     rungs: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    joined: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
