@@ -165,8 +165,8 @@ def _draw(guide: Guide, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
 
 
 TOO_EXPENSIVE = (
-    "Short HMC was skipped: one gradient of this model costs much, and the importance weights leave "
-    "no doubt. The verdict rests on them alone."
+    "Short HMC was skipped: one gradient of this model costs much, and the importance weights "
+    "leave no doubt. The verdict rests on them alone."
 )
 
 

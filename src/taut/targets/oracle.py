@@ -26,7 +26,10 @@ from taut.targets.target import Target
 # Rows of the compiled batch by the work of one row, in elements computed. Calls of cheap models
 # cost little more than their dispatch, so many rows are nearly free; those of dear ones are not.
 BATCH_BY_WORK = ((2e4, 256), (2e5, 64), (math.inf, 16))
-ACCELERATOR_BATCH = 1024
+
+# On an accelerator a call takes a millisecond however little it computes. Rows of the dearest
+# models are fewer: the search for starts would compute most of them for nothing.
+ACCELERATOR_BATCH_BY_WORK = ((1e8, 1024), (math.inf, 128))
 
 
 class Executable:
@@ -80,9 +83,9 @@ class Executable:
 
 
 def _batch_rows(work: float) -> int:
-    if jax.default_backend() != "cpu":
-        return ACCELERATOR_BATCH
-    return next(rows for limit, rows in BATCH_BY_WORK if work <= limit)
+    on_processor = jax.default_backend() == "cpu"
+    table = BATCH_BY_WORK if on_processor else ACCELERATOR_BATCH_BY_WORK
+    return next(rows for limit, rows in table if work <= limit)
 
 
 class Oracle:
