@@ -10,7 +10,7 @@ from seeds import SEEDS
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.allowance import ALLOWED_FITS
-from taut.loop.flow import FEWEST_DRAWS, LARGEST_DRAWS, FlowFit, _better, climb
+from taut.loop.flow import FEWEST_DRAWS, LARGEST_DRAWS, FlowFit, _better, _lacking, climb
 from taut.loop.gaussian import GaussianSearch
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.progress import Progress
@@ -253,3 +253,13 @@ def test_a_solution_that_a_flow_leaves_out_keeps_the_mixture(seed):
     after = climb("auto", outcome, monitor, rng, DOUBLE, 1.0, drawn)
     assert after is outcome
     assert monitor.best is outcome.guide
+
+
+def test_where_a_flow_overflows_it_covers_nothing():
+    after = _fit("auto", _funnel, 3, 0)[1]
+    assert after.guide.name == "flow"
+    z = np.array([[0.0, 0.1, 0.1], [1e4, 1e4, -1e4]])
+    shares = np.log([0.25, 0.75])
+    drawn = Draws(z, np.array([_funnel(z[:1])[0][0], 0.0]), np.zeros(2))
+    drawn = dataclasses.replace(drawn, log_q=drawn.log_p - shares)
+    assert _lacking(after.guide, np.zeros(1), drawn) == pytest.approx(0.75)

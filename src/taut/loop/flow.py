@@ -267,5 +267,7 @@ def _lacking(flow: TriangularFlow, log_ratios: np.ndarray, drawn: Draws) -> floa
     """Return the share of the mass at another guide's draws that a flow hardly covers."""
     log_evidence = scipy.special.logsumexp(log_ratios) - np.log(len(log_ratios))
     mass = np.exp(drawn.log_ratios - drawn.log_ratios.max())
-    thin = drawn.log_p - log_evidence - flow.log_prob(drawn.z) > np.log(THIN)
+    # Far out of the flow its inverse overflows: there it covers nothing.
+    with np.errstate(over="ignore", invalid="ignore"):
+        thin = ~(drawn.log_p - log_evidence - flow.log_prob(drawn.z) <= np.log(THIN))
     return float(mass[thin].sum() / mass.sum())
