@@ -268,6 +268,6 @@ def _lacking(flow: TriangularFlow, log_ratios: np.ndarray, drawn: Draws) -> floa
     log_evidence = scipy.special.logsumexp(log_ratios) - np.log(len(log_ratios))
     mass = np.exp(drawn.log_ratios - drawn.log_ratios.max())
     # Far out of the flow its inverse overflows: there it covers nothing.
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         thin = ~(drawn.log_p - log_evidence - flow.log_prob(drawn.z) <= np.log(THIN))
     return float(mass[thin].sum() / mass.sum())
