@@ -1,6 +1,7 @@
 """Whole fits: right in either precision, the same for the same seed, of the guide asked for."""
 
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -86,6 +87,16 @@ def test_the_guide_asked_for_is_the_guide_that_comes(guide, fits):
     assert fit.guide_name == fit.guide.name == ("full-rank" if guide == "auto" else guide)
     assert fit.dim == 3
     assert fit.verdict.converged
+
+
+def test_a_scalar_goes_by_the_name_it_has_in_the_summary(fits, same_to_rounding):
+    fit = fits["full-rank"]
+    same_to_rounding(fit.mean("b[1]"), fit.mean("b")[1])
+    same_to_rounding(fit.sd("b[0]"), fit.sd("b")[0])
+    same_to_rounding(fit.covariance("b[1]", "a"), fit.covariance()[[2, 0]][:, [2, 0]])
+    for name in ("b[2]", "b[-1]", "b[", "a[0]", "c[0]"):
+        with pytest.raises(taut.InputError, match=re.escape(f"the fit has no site {name!r}")):
+            fit.mean(name)
 
 
 def test_a_guide_that_is_off_gives_corrected_draws_all_the_same(fits, regression, within_error):

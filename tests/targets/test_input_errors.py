@@ -76,7 +76,7 @@ def test_new_data_for_a_known_program_are_checked_too():
 def test_an_input_that_is_not_finite_is_named():
     problems = _said(_fit, line, _with(3, np.nan), y=X)
     assert problems[0] == (
-        "no start has a finite log density: argument 'x' has 1 values that are NaN or infinite"
+        "no start has a finite log density: argument 'x' is NaN or infinite in 1 of 5 places, at 3"
     )
     assert "observed site 'y': log probability nan in 1 of 5 entries (first at (3,))" in problems[1]
 
@@ -272,6 +272,26 @@ def test_something_that_is_no_model():
     )
 
 
+def test_a_log_density_is_no_model():
+    (problem,) = _said(_fit, lambda p: -0.5 * jnp.sum(p**2), np.zeros(3))
+    assert "taut.fit(taut.from_log_density(function, init))" in problem
+
+
+@pytest.mark.parametrize("x", [X.astype(str), np.array([None, "a"], dtype=object)])
+def test_an_argument_that_holds_no_numbers(x):
+    (problem,) = _said(_fit, line, x, y=X[: len(x)])
+    assert "model 'line' computes at test_input_errors.py" in problem
+    first = x.tolist()[0]
+    expected = f"argument 'x' holds no numbers but {type(first).__name__}, such as {first!r}"
+    assert problem.endswith(expected)
+
+
+@pytest.mark.parametrize("y", [["a"] * len(X), np.array(["a"] * len(X))])
+def test_data_that_are_text(y):
+    (problem,) = _said(_fit, line, X, y=y)
+    assert problem == "site 'y': the data hold no numbers but str, such as 'a'"
+
+
 def test_a_model_without_latents():
     def model(y):
         numpyro.sample("y", dist.Normal(), obs=y)
@@ -364,6 +384,32 @@ def test_a_start_without_a_density_names_the_site_and_the_value():
         "entries (first at (0,), (1,), (2,) and 2 more); value there 1, Normal with "
     )
     assert "scale -1" in problem
+
+
+def test_data_outside_a_support_that_depends_on_a_latent():
+    def model(y):
+        top = numpyro.sample("top", dist.HalfNormal())
+        numpyro.sample("y", dist.Uniform(0.0, top), obs=y)
+
+    (problem,) = _said(_fit, model, np.array([0.2, -1.0]))
+    assert problem == (
+        "no start has a finite log density: observed site 'y': 1 of 2 data lie outside the support "
+        "of its distribution, which depends on the latents (first at (1,)); value there -1, "
+        "Uniform with low 0, high 1"
+    )
+
+
+def test_data_that_enter_no_density_are_noted():
+    def model(x, y=None):
+        a = numpyro.sample("a", dist.Normal())
+        numpyro.sample("z", dist.Normal(a, 1.0), obs=x)
+        numpyro.sample("y", dist.Normal(a, 1.0))
+
+    note = "argument 'y' does not enter the log density; if it is data, is obs= missing?"
+    fit = _fit(model, 1.0, y=2.0, checks=False)
+    assert fit.notes == (note,)
+    assert _fit(model, 2.0, y=3.0, checks=False).notes == (note,)
+    assert _fit(line, X, y=X, checks=False).notes == ()
 
 
 def test_a_factor_without_a_value_is_named():

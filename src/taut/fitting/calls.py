@@ -82,7 +82,7 @@ def fit(
     clock.lap("model")
     run = Run(bound, own or guide, modes, int(seed), budget, line, clock)
     run.optimise(bound.dtype)
-    notes = bound.program.notes
+    notes = (*bound.program.notes, *(_unread_note(name) for name in run.unread))
     reason = run.search.needs_double(run.outcome)
     if reason:
         notes = (*notes, f"computed in double precision, because in single {reason}")
@@ -158,6 +158,10 @@ def load(path: str | PathLike, model: Any = None, /, *args: Any, **kwargs: Any) 
     if theirs != ours:
         raise InputError(f"the model has sites {theirs}, the fit in {path} has {ours}")
     return Fit(record, bound)
+
+
+def _unread_note(name: str) -> str:
+    return f"argument {name!r} does not enter the log density; if it is data, is obs= missing?"
 
 
 def _read_guide(bound: Target, guide: Callable, prior_ok: Collection[str]) -> Any:

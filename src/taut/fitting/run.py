@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from taut._core.collector import collector_held
-from taut._core.errors import InputError
+from taut._core.errors import InputError, first_few
 from taut._core.threads import single_blas_thread
 from taut.diagnostics.checks import draw_to_weigh, misfits, run_checks
 from taut.diagnostics.more_draws import gradients_for, more_draws
@@ -78,6 +78,11 @@ class Run:
     def gradients(self) -> int:
         """Gradient evaluations so far, in all precisions."""
         return self._spent + self.monitor.gradients
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Names of the arguments that do not enter the log density."""
+        return tuple(self._bound.data_names[i] for i in self._oracle.executable.unread)
 
     def optimise(self, dtype: np.dtype) -> None:
         """Fit the guide with the model computed in `dtype`."""
@@ -225,10 +230,16 @@ class Run:
 def _no_start(bound: Target) -> list[str]:
     problems = bound.program.diagnose(bound.data, np.zeros(bound.dim))
     suspects = [
-        f"argument {name!r} has {int((~np.isfinite(leaf)).sum())} values that are NaN or infinite"
+        _not_finite(name, np.asarray(leaf))
         for name, leaf in zip(bound.data_names, bound.data, strict=True)
         if jnp.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all()
     ]
     if not problems and not suspects:
         problems = ["the log density or its gradient is not finite"]
     return [f"no start has a finite log density: {text}" for text in (*suspects, *problems)]
+
+
+def _not_finite(name: str, values: np.ndarray) -> str:
+    bad = np.argwhere(~np.isfinite(values))
+    where = first_few([",".join(map(str, row)) for row in bad.tolist()], 3)
+    return f"argument {name!r} is NaN or infinite in {len(bad)} of {values.size} places, at {where}"

@@ -42,6 +42,14 @@ def scalar_columns(draws: Mapping[str, np.ndarray], site: str) -> dict[str, np.n
     return dict(zip(scalar_names(site, array.shape[1:]), columns, strict=True))
 
 
+def named_draws(draws: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
+    """Return the draws of a site, or of one scalar of it by the name it has in tables."""
+    if name in draws:
+        return np.asarray(draws[name], float)
+    site = name.rpartition("[")[0]
+    return scalar_columns(draws, site).get(name.replace(" ", "")) if site in draws else None
+
+
 def unknown_name(name: str, known: Iterable[str], what: str) -> str:
     """Return the sentence for a name that is neither a site nor a scalar."""
     known = list(known)

@@ -18,7 +18,7 @@ from taut.posterior.pool import Pool
 from taut.predictive.calls import check_numbers, model_of
 from taut.report.comparison import Comparison, compare
 from taut.report.html import to_html
-from taut.report.names import scalar_names
+from taut.report.names import named_draws, scalar_names
 from taut.report.plots import Plots
 from taut.report.summary import Summary, summarise
 from taut.report.text import describe, describe_short
@@ -209,7 +209,10 @@ class Fit(Account):
     # Moments.
 
     def mean(self, name: str) -> Any:
-        """Return the posterior mean of a site: a float, or an array of the site's shape."""
+        """Return the posterior mean of a site: a float, or an array of the site's shape.
+
+        One scalar of a site is named as in the summary: `fit.mean("b[1,0]")`.
+        """
         return _plain(self._values(name).mean(axis=0))
 
     def sd(self, name: str) -> Any:
@@ -219,7 +222,8 @@ class Fit(Account):
     def covariance(self, *names: str) -> Float[np.ndarray, "scalars scalars"]:
         """Return the covariance of the named sites' scalars, in the model's own coordinates.
 
-        Sites follow in the order given, each flattened; without names, all latent sites.
+        Sites, or scalars such as "b[1,0]", follow in the order given, each flattened; without
+        names, all latent sites.
         """
         return np.atleast_2d(np.cov(self._columns(names).T))
 
@@ -358,17 +362,17 @@ class Fit(Account):
 
     def _values(self, name: str) -> np.ndarray:
         known = self._record.pool.values
-        if name not in known:
+        values = named_draws(known, name)
+        if values is None:
             raise InputError(
                 f"the fit has no site {name!r}{did_you_mean(name, known)}; it has: "
                 f"{', '.join(known)}"
             )
-        return np.asarray(known[name], float)
+        return np.asarray(values, float)
 
     def _columns(self, names: tuple[str, ...]) -> np.ndarray:
-        for name in names:
-            self._values(name)
-        return self._record.pool.flat(names or self.sites)
+        parts = [self._values(name) for name in names or self.sites]
+        return np.concatenate([v.reshape(len(v), -1) for v in parts], axis=1)
 
     def _ordered(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: values[name] for name in (*self.sites, *self.deterministics)}

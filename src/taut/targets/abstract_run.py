@@ -15,7 +15,7 @@ import numpy as np
 
 from taut._core.errors import InputError
 from taut._core.fingerprint import Watch
-from taut.targets.arguments import Arguments, traced_shape
+from taut.targets.arguments import Arguments, not_numbers, traced_shape
 from taut.targets.location import model_location, plain_words
 from taut.targets.validation import CANNOT_SAMPLE
 
@@ -25,6 +25,8 @@ NEEDS_A_VALUE += (jax.errors.TracerIntegerConversionError, jax.errors.NonConcret
 
 NEEDS_A_NUMBER = "uses a param or a drawn value where Python or NumPy needs a plain number"
 WRITE_IN_JAX = "Write jnp in place of np, jnp.where in place of if, and no float() or int()"
+NOT_AN_ARRAY = "as an abstract array"
+"""In JAX's words for a value that it cannot compute with."""
 
 Reading = TypeVar("Reading")
 
@@ -107,7 +109,10 @@ def model_failed(
         leaves = zip(arguments.leaf_names, arguments.leaves, strict=True)
         shapes = [f"{name} {np.shape(value)}" for name, value in leaves]
         said += f" (the arguments have shapes: {', '.join(shapes)})" if shapes else ""
-    return said
+    text = not_numbers(arguments) if isinstance(error, TypeError) else []
+    if text and NOT_AN_ARRAY in first:
+        said = f"{program} {label!r} computes{where} with what is no number"
+    return "; ".join([said, *text])
 
 
 def _failed(model: Callable, guide: Callable | None, error: Exception, arguments: Arguments) -> str:

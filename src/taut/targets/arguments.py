@@ -130,6 +130,23 @@ def _masked(name: str, values: np.ma.MaskedArray) -> str:
     )
 
 
+def not_numbers(arguments: Arguments) -> list[str]:
+    """Say which arguments are arrays of something else than numbers."""
+    return [
+        f"argument {name!r} holds {what}"
+        for name, value in zip(arguments.names, arguments.values, strict=True)
+        if isinstance(value, np.ndarray) and (what := text_in(value))
+    ]
+
+
+def text_in(values: np.ndarray) -> str:
+    """Say what an array holds, if it is no numbers; an empty string otherwise."""
+    if values.dtype.kind not in "USO" or values.size == 0:
+        return ""
+    first = values.ravel()[:1].tolist()[0]
+    return f"no numbers but {type(first).__name__}, such as {first!r}"
+
+
 def _check_signature(model: Callable, args: tuple, kwargs: dict) -> None:
     try:
         signature = inspect.signature(model)

@@ -18,6 +18,7 @@ def explain_sites(trace: dict) -> list[str]:
         log_prob = np.atleast_1d(np.asarray(site_log_prob(site)))
         bad = np.argwhere(~np.isfinite(log_prob))
         if len(bad) == 0:
+            sentences += _outside(name, site)
             continue
         kind = "observed site" if site["is_observed"] else "site"
         if type(site["fn"]).__name__ == "Unit":
@@ -31,6 +32,23 @@ def explain_sites(trace: dict) -> list[str]:
             + _arguments(site["fn"], bad[0], log_prob.shape)
         )
     return sentences
+
+
+def _outside(name: str, site: dict) -> list[str]:
+    """Say which data lie outside a support that depends on latents, which log p may not show."""
+    fn, value = site["fn"], np.asarray(site["value"])
+    if not site["is_observed"] or site["intermediates"]:
+        return []
+    inside = np.atleast_1d(np.asarray(fn.support(value)))
+    bad = np.argwhere(~inside)
+    if len(bad) == 0:
+        return []
+    where = first_few([tuple(int(i) for i in row) for row in bad], 3)
+    return [
+        f"observed site {name!r}: {len(bad)} of {inside.size} data lie outside the support of its "
+        f"distribution, which depends on the latents (first at {where}); value there "
+        f"{_pick(value, bad[0], inside.shape)}{_arguments(fn, bad[0], inside.shape)}"
+    ]
 
 
 def _arguments(fn: Any, index: np.ndarray, shape: tuple[int, ...]) -> str:

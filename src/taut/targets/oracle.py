@@ -15,6 +15,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from taut._core.background import Compiled
 from taut._core.constants import with_copies
+from taut._core.dependence import dependence
 from taut._core.errors import InputError
 from taut._core.precision import native_dtype, precision_of
 from taut._core.straight import straight
@@ -38,6 +39,7 @@ class Executable:
     Attributes:
         batch: rows of the compiled shape.
         work: elements computed for one row, counted from the traced function.
+        unread: which of the data do not enter the log density.
     """
 
     def __init__(self, program: Program, data: tuple[Any, ...]):
@@ -54,6 +56,8 @@ class Executable:
                 f"the log density must be a {self.dtype} scalar; it is {result.dtype} of shape "
                 f"{result.shape}"
             )
+        used = dependence(closed)[0]
+        self.unread = tuple(i for i in range(len(data)) if i + 1 not in used)
         value = jaxpr_as_fun(straight(with_copies(closed)))
 
         def value_and_grad(z, leaves):

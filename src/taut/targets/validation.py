@@ -11,13 +11,19 @@ from jax.core import Tracer
 from numpyro.distributions import biject_to
 
 from taut._core.errors import first_few
-from taut.targets.arguments import Arguments
+from taut.targets.arguments import Arguments, text_in
 
 CANNOT_SAMPLE = frozenset({"ImproperUniform"})
 
 NO_LATENTS = (
     "the model has no latent sites: nothing to infer. Every numpyro.sample has obs=; leave it out "
     "(or pass None) for what is unknown"
+)
+
+NO_SITES = (
+    "the function has no numpyro.sample sites, so it is no model. A function that returns a log "
+    "density is fitted by taut.fit(taut.from_log_density(function, init)), where init is an array, "
+    "or a dict of arrays, of the parameters' shapes; data go into from_log_density too"
 )
 
 
@@ -33,6 +39,8 @@ def check_params(names: list[str]) -> list[str]:
 
 def check_latents(trace: dict) -> list[str]:
     """Find models without latents, discrete latents, and supports without a bijection."""
+    if not trace:
+        return [NO_SITES]
     latents = {n: m for n, m in trace.items() if m["type"] == "sample" and not m["is_observed"]}
     if not latents:
         return [NO_LATENTS]
@@ -90,6 +98,8 @@ class ObservedCheck:
         """Say what is wrong with the data, or None."""
         label = names[self.source.index] if isinstance(self.source, Leaf) else "a constant"
         value = np.asarray(self.data(leaves))
+        if what := text_in(value):
+            return f"site {self.site!r}: the data hold {what}"
         found = _finite_problem(self.site, label, value)
         if found or self.structure is None:
             return found
