@@ -7,8 +7,9 @@ import pytest
 
 from taut.diagnostics.psis import Weights
 from taut.diagnostics.short_hmc import Chains
+from taut.diagnostics.solutions import Solutions
 from taut.diagnostics.tails import Tail
-from taut.diagnostics.trust import Solutions, draws_from, judge, weights_worth
+from taut.diagnostics.trust import draws_from, judge, weights_worth
 from taut.loop.verdict import Verdict
 
 NAMES = ("a", "b")
@@ -65,6 +66,7 @@ class Case:
     skipped: str = ""
     complete: bool = True
     rungs: dict = dataclasses.field(default_factory=dict)
+    beyond: float | None = 0.0
 
     def judge(self):
         return judge(
@@ -77,6 +79,7 @@ class Case:
             self.skipped,
             self.complete,
             rungs=self.rungs,
+            beyond=self.beyond,
         )
 
 
@@ -131,6 +134,13 @@ RULES = {
         "k-hat",
         "doubt",
         "usable",
+    ),
+    "draws beyond a dip": ({"beyond": 0.01}, "dip", "doubt", "usable"),
+    "ends of one solution": (
+        {"solutions": dataclasses.replace(_solutions(5.0, (-1.0, -1.0)), joined=True)},
+        "solutions",
+        "good",
+        "trusted",
     ),
     "a mixture's shares": (
         {"weights": _weights(0.5), "chains": _chains(groups=2)},

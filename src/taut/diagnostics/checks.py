@@ -9,6 +9,7 @@ import scipy.special
 from jaxtyping import Float
 
 from taut._core.resampling import resample
+from taut.diagnostics.dips import beyond_a_dip
 from taut.diagnostics.psis import Weights, importance_weights
 from taut.diagnostics.response import response_ratios
 from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, Chains, ShortHmc
@@ -62,6 +63,7 @@ class Checks:
         source: "chains", "weights" or "guide"; few chains are repeated to as many draws.
         independent: chains the draws belong to, or how many draws they are worth.
         complete: no check was switched off or stopped.
+        beyond: share of the chains' states beyond a dip of the density; None if not looked for.
         response: sds by linear response over those of a mean-field guide (dim,); None for others,
             and where they would have cost more than the other checks.
     """
@@ -75,6 +77,7 @@ class Checks:
     source: str
     independent: int
     complete: bool = True
+    beyond: float | None = None
     response: Float[np.ndarray, " dim"] | None = None
 
 
@@ -115,11 +118,12 @@ def run_checks(
         return _choose(weighed, weights, None, TOO_EXPENSIVE, None, rng)
     schedule = choose_schedule(work, spent)
     optional = spent + ALLOWED_WORK / work
-    chains = _run_chains(guide, weighed, weights, schedule, monitor, work, optional, rng)
+    chains, beyond = _run_chains(guide, weighed, weights, schedule, monitor, work, optional, rng)
     rounding = resolution * float(np.abs(log_p[np.isfinite(log_p)]).mean())
     most = monitor.gradients - spent
     response = response_ratios(monitor, guide, rounding, most, rng.spawn(1)[0])
-    return _choose(weighed, weights, chains, "", response, rng)
+    found = _choose(weighed, weights, chains, "", response, rng)
+    return dataclasses.replace(found, beyond=beyond)
 
 
 def draw_to_weigh(guide: Guide, monitor: Monitor, rng: np.random.Generator) -> Draws:
@@ -189,8 +193,9 @@ def _run_chains(
     work: float,
     optional: float,
     rng: np.random.Generator,
-) -> Chains | None:
-    chains, most = None, monitor.gradients + optional
+) -> tuple[Chains | None, float | None]:
+    """Run chains; return also what share of their states lies beyond a dip of the density."""
+    chains, beyond, most = None, None, monitor.gradients + optional
     starts = _starts(guide, weighed, weights, schedule.chains, rng)
     hmc = ShortHmc(monitor, guide, starts, schedule, rng)
     affordable = work * schedule.long_cost * sum(WINDOWS[: QUIET_WINDOWS + 2]) <= MOST_LONG_WORK
@@ -200,10 +205,10 @@ def _run_chains(
             if far_off(chains) and chains.rounds >= ROUNDS_WHEN_FAR_OFF:
                 break
         if chains is None:
-            return None
+            return None, None
         if far_off(chains) or not chains.settled:
             monitor.progress.update("longer chains", gradients=monitor.gradients)
-            return hmc.persist(chains) if affordable else chains
+            return (hmc.persist(chains) if affordable else chains), None
         while chains.settled and chains.rounds < schedule.rounds:
             if chains.moved:
                 enough = chains.effective >= ENOUGH_IF_MOVED
@@ -212,10 +217,17 @@ def _run_chains(
             if enough or monitor.gradients + schedule.further_cost > most:
                 break
             chains = hmc.extend(chains)
+        # Where the weights are bad the guide may be bent so badly that dips mean nothing.
+        if work <= COSTLY_WORK and not doubtful(weights):
+            beyond = beyond_a_dip(monitor, guide, chains.states)
+        if beyond and affordable:
+            monitor.progress.update("longer chains", gradients=monitor.gradients)
+            chains = hmc.persist(chains)
+            beyond = max(beyond, beyond_a_dip(monitor, guide, chains.states) or 0.0)
     except OutOfTime:
         if chains is None:
             raise
-    return chains
+    return chains, beyond
 
 
 def _starts(

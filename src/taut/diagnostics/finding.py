@@ -2,6 +2,10 @@
 
 import dataclasses
 
+# What a reader of a posterior would notice: in sds, and a factor on a sd.
+MEAN_ERROR = 0.15
+SD_RATIO = 1.25
+
 
 @dataclasses.dataclass(frozen=True)
 class Finding:

@@ -12,18 +12,16 @@ import numpy as np
 from jaxtyping import Float
 
 from taut._core.errors import first_few
-from taut.diagnostics.finding import Finding
+from taut.diagnostics.dips import dip_finding
+from taut.diagnostics.finding import MEAN_ERROR, SD_RATIO, Finding
 from taut.diagnostics.psis import REFERENCE as PSIS_REFERENCE
 from taut.diagnostics.psis import Weights, log_mean
 from taut.diagnostics.response import response_finding
 from taut.diagnostics.short_hmc import REFERENCE as HMC_REFERENCE
 from taut.diagnostics.short_hmc import Chains
+from taut.diagnostics.solutions import Solutions, solutions_finding, unseen_finding
 from taut.diagnostics.tails import Tail
 from taut.loop.verdict import Verdict
-
-# What a reader of a posterior would notice.
-MEAN_ERROR = 0.15
-SD_RATIO = 1.25
 
 # Beyond these the guide was so far off that the short chains may not have arrived either.
 LARGE_DRIFT = 0.5
@@ -65,29 +63,6 @@ class Trust:
     findings: tuple[Finding, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Solutions:
-    """What the start search found.
-
-    Attributes:
-        starts: how many starts were tried.
-        means: latent means of the distinct solutions, best first (solutions, dim).
-        sds: their standard deviations (solutions, dim).
-        elbos: their ELBO estimates, or the logarithms of their shares in the guide.
-        held: whether the guide holds them all.
-        once: how many of the solutions were reached from one start only.
-        joined: whether the guide is one piece that reaches around them all.
-    """
-
-    starts: int
-    means: Float[np.ndarray, "solutions dim"]
-    sds: Float[np.ndarray, "solutions dim"]
-    elbos: Float[np.ndarray, " solutions"]
-    held: bool = False
-    once: int = 0
-    joined: bool = False
-
-
 def judge(
     verdict: Verdict,
     weights: Weights | None,
@@ -100,6 +75,7 @@ def judge(
     about_guide: Sequence[Finding] = (),
     rungs: Mapping[str, np.ndarray] | None = None,
     response: Float[np.ndarray, " dim"] | None = None,
+    beyond: float | None = None,
 ) -> Trust:
     """Weigh all checks.
 
@@ -115,6 +91,7 @@ def judge(
         about_guide: what was found about a guide before it was fitted.
         rungs: log p - log q at draws of each guide that was compared, the chosen one last.
         response: sds by linear response over those of a mean-field guide; None for others.
+        beyond: share of the chains' states beyond a dip of the density; None if not looked for.
     """
     findings = [_optimiser(verdict), *about_guide]
     if weights is not None:
@@ -124,6 +101,8 @@ def judge(
         findings.append(_settled(chains))
         if weights is not None and np.ptp(chains.groups) > 0:
             findings.append(_shares(weights))
+        if beyond:
+            findings.append(dip_finding(beyond))
     elif skipped:
         # Weights alone cannot see what the guide's draws never reach.
         enough = weights is not None and weights.efficiency >= EXCELLENT_EFFICIENCY
@@ -132,7 +111,7 @@ def judge(
     if response is not None and weights is not None:
         corrected = draws_from(weights, chains) != "guide"
         findings.append(response_finding(response, coordinates, corrected))
-    findings.append(_modes(solutions, coordinates))
+    findings.append(solutions_finding(solutions, coordinates))
     if rungs:
         findings.append(_evidence(rungs))
     if tails:
@@ -147,7 +126,7 @@ def judge(
         word = "usable" if "doubt" in levels else "trusted"
     order = {"bad": 0, "doubt": 1, "note": 3}
     findings.sort(key=lambda finding: order.get(finding.level, 2))
-    findings.append(_caveat(solutions))
+    findings.append(unseen_finding(solutions))
     return Trust(word, tuple(findings))
 
 
@@ -310,50 +289,6 @@ def _shares(weights: Weights) -> Finding:
     return Finding("shares", value, SURE_SHARES, "doubt", text, advice, PSIS_REFERENCE)
 
 
-def _modes(solutions: Solutions, coordinates: Sequence[str]) -> Finding:
-    found = len(solutions.elbos)
-    if solutions.starts == 1:
-        text = "The guide was fitted from one start, the first values of its parameters."
-        return Finding("solutions", 1.0, np.nan, "note", text)
-    if found == 1:
-        text = f"All of the {solutions.starts} starts that count led to one solution."
-        return Finding("solutions", 1.0, np.nan, "good", text)
-    if solutions.joined:
-        text = (
-            f"The {found} solutions found are ends of one, and the guide reaches around them all."
-        )
-        return Finding("solutions", float(found), np.nan, "good", text)
-    share = np.exp(solutions.elbos - solutions.elbos.max())
-    share = share / share.sum()
-    mean = share @ solutions.means
-    variance = share @ (solutions.sds**2 + (solutions.means - mean) ** 2)
-    shift = np.abs(mean - solutions.means[0]) / solutions.sds[0]
-    ratio = np.sqrt(variance) / solutions.sds[0]
-    shares = ", ".join(f"{s:.2g}" for s in share)
-    if solutions.held:
-        text = f"{found} separate solutions, all held by the guide, with shares {shares}."
-        if solutions.once == 0:
-            return Finding("solutions", float(found), np.nan, "good", text)
-        # Solutions seen once are as likely as those not seen at all (Good 1953, Biometrika 40).
-        text += (
-            f" Only one of {solutions.starts} starts led to each of {solutions.once} found: more "
-            "are likely to exist."
-        )
-        advice = "search longer with modes=True, or break the symmetry with an ordering or a prior"
-        return Finding("solutions", float(found), np.nan, "bad", text, advice)
-    unseen = shift.max() < MEAN_ERROR and ratio.max() < SD_RATIO
-    text = (
-        f"{found} separate solutions, with shares of the mass of about {shares}; the guide was "
-        "fitted around the first only."
-    )
-    if unseen:
-        return Finding("solutions", float(found), 1.0, "note", text)
-    worst = coordinates[int(np.argmax(np.maximum(ratio, shift)))]
-    text += f" They differ most in {worst}."
-    advice = "break the symmetry with an ordering or a prior, or fit each solution by itself"
-    return Finding("solutions", float(found), 1.0, "bad", text, advice)
-
-
 def _evidence(rungs: Mapping[str, np.ndarray]) -> Finding:
     """Every guide estimates the same evidence, from below: one that finds less misses mass."""
     found = {name: log_mean(log_ratios) for name, log_ratios in rungs.items()}
@@ -381,16 +316,6 @@ def _heavy(tails: dict[str, Tail]) -> Finding:
         return Finding("tails", round(heaviest.kurtosis, 1), limits.kurtosis, "doubt", text)
     shape = max(tail.shape for tail in tails.values())
     return Finding("tails", round(shape, 2), limits.shape, "doubt", text)
-
-
-def _caveat(solutions: Solutions) -> Finding:
-    found = len(solutions.elbos)
-    starts = "1 start" if solutions.starts == 1 else f"{solutions.starts} starts"
-    text = (
-        f"Checked from {starts}; solutions found: {found}. No check here can rule "
-        "out a mode that none of the starts reached."
-    )
-    return Finding("unseen modes", float(solutions.starts), np.nan, "note", text)
 
 
 def _sentence(text: str) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from taut._core.errors import InputError
+from taut.diagnostics.solutions import Solutions
 from taut.diagnostics.tails import OF_MANY, OF_SOME, Limits, Tail, close, heavy_tails
-from taut.diagnostics.trust import Solutions, judge
+from taut.diagnostics.trust import judge
 from taut.fitting.options import check_options, parameters_of
 from taut.fitting.run import Clock, Run
 from taut.guides.mixture_normal import MixtureNormal
@@ -109,6 +110,7 @@ def fit(
         own.findings_at(outcome.guide) if own else (),
         outcome.rungs,
         checked.response,
+        checked.beyond,
     )
     record = Record(
         guide=outcome.guide,
