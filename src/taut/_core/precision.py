@@ -11,9 +11,6 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-# JAX makes its options attributes, which no type checker sees.
-_PRODUCTS = "jax_default_matmul_precision"
-
 
 def native_dtype() -> np.dtype:
     """Return JAX's current floating type: float32, or float64 when it is set to x64."""
@@ -42,4 +39,5 @@ def _computing_in(dtype: np.dtype) -> Iterator[None]:
 
 
 def _rounds_products() -> bool:
-    return jax.default_backend() != "cpu" and getattr(jax.config, _PRODUCTS) is None
+    chosen = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+    return jax.default_backend() != "cpu" and chosen is None
