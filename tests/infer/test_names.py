@@ -19,7 +19,7 @@ from taut.infer import SVI, Trace_ELBO
 ABSENT = {"TraceEnum_ELBO", "AutoSurrogateLikelihoodDAIS"}
 
 
-@pytest.mark.parametrize("module", ["infer", "infer.autoguide"])
+@pytest.mark.parametrize("module", ["infer", "infer.autoguide", "infer.util"])
 def test_what_is_called_as_numpyros_is_there(module):
     theirs = importlib.import_module(f"numpyro.{module}")
     ours = importlib.import_module(f"taut.{module}")
@@ -31,7 +31,9 @@ def test_modules_are_imported_from_as_numpyros():
     from taut.infer.initialization import init_to_value
     from taut.infer.optim import Adam
     from taut.infer.reparam import LocScaleReparam
+    from taut.infer.util import log_density
 
+    assert log_density is numpyro.infer.util.log_density
     assert LocScaleReparam is numpyro.infer.reparam.LocScaleReparam
     assert (init_to_value, Adam) == (numpyro.infer.init_to_value, optim.Adam)
 
