@@ -31,6 +31,7 @@ def test_modules_are_imported_from_as_numpyros():
     from taut.infer.initialization import init_to_value
     from taut.infer.optim import Adam
     from taut.infer.reparam import LocScaleReparam
+
     from taut.infer.util import log_density
 
     assert log_density is numpyro.infer.util.log_density
