@@ -166,6 +166,25 @@ def test_double_precision_is_asked_for_with_its_reason(name):
     assert found == reason if not reason else reason in found
 
 
+@pytest.mark.parametrize("dim", [3, 300])
+def test_what_is_going_to_be_fitted_in_double_is_not_fitted_in_single_first(dim):
+    plain = gaussian(np.ones(dim), np.eye(dim))
+
+    def large(z):
+        values, gradients = plain(z)
+        return values - 1e6, gradients
+
+    spent = []
+    for resolution in (SINGLE, DOUBLE):
+        search = _search("auto", large, dim, resolution=resolution)
+        outcome = search.run()
+        spent.append(search._monitor.gradients)
+        told = "a log density of size 1e+06 is rounded too much" if resolution == SINGLE else ""
+        assert search.needs_double(outcome) == told
+        assert outcome.verdict.converged == (resolution == DOUBLE)
+    assert spent[0] < spent[1]
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_fit_that_never_began_has_a_guide_of_its_family_at_the_best_point(name):
     batch = gaussian(np.ones(3), np.eye(3))

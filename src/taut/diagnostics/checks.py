@@ -195,7 +195,7 @@ def _run_chains(
     rng: np.random.Generator,
 ) -> tuple[Chains | None, float | None]:
     """Run chains; return also what share of their states lies beyond a dip of the density."""
-    chains, beyond, most = None, None, monitor.gradients + optional
+    chains, most = None, monitor.gradients + optional
     starts = _starts(guide, weighed, weights, schedule.chains, rng)
     hmc = ShortHmc(monitor, guide, starts, schedule, rng)
     affordable = work * schedule.long_cost * sum(WINDOWS[: QUIET_WINDOWS + 2]) <= MOST_LONG_WORK
@@ -217,16 +217,17 @@ def _run_chains(
             if enough or monitor.gradients + schedule.further_cost > most:
                 break
             chains = hmc.extend(chains)
-        # Where the weights are bad the guide may be bent so badly that dips mean nothing.
-        if work <= COSTLY_WORK and not doubtful(weights):
-            beyond = beyond_a_dip(monitor, guide, chains.states)
-        if beyond and affordable:
-            monitor.progress.update("longer chains", gradients=monitor.gradients)
-            chains = hmc.persist(chains)
-            beyond = max(beyond, beyond_a_dip(monitor, guide, chains.states) or 0.0)
     except OutOfTime:
         if chains is None:
             raise
+    # Where the weights are bad the guide may be bent so badly that dips mean nothing.
+    if work > COSTLY_WORK or doubtful(weights):
+        return chains, None
+    beyond = beyond_a_dip(monitor, guide, chains.states)
+    if beyond and affordable:
+        monitor.progress.update("longer chains", gradients=monitor.gradients)
+        chains = hmc.persist(chains)
+        beyond = max(beyond, beyond_a_dip(monitor, guide, chains.states) or 0.0)
     return chains, beyond
 
 

@@ -22,6 +22,7 @@ from taut.loop.starts import (
     tempered_starts,
     wide_starts,
 )
+from taut.loop.verdict import Verdict
 from taut.objectives.full_rank import FullRankFamily
 from taut.objectives.low_rank import LowRankFamily, default_rank, widen
 from taut.objectives.matched_elbo import Family, evaluate
@@ -56,6 +57,8 @@ ROUNDING_ALLOWED = 0.05
 
 # Draws that show a mean-field fit the directions it is too narrow in.
 WIDENING_DRAWS = 512
+
+_TOO_COARSE = Verdict(False, "rounding", "single precision rounds the log density too much")
 
 
 class GaussianSearch:
@@ -119,7 +122,7 @@ class GaussianSearch:
             return self._fit(FullRankFamily(), [_with(c, _full(c.guide)) for c in candidates])
         narrow = [_with(c, _diagonal(c.guide)) for c in candidates]
         outcome = self._fit(MeanFieldFamily(), narrow)
-        if self._name == "mean-field" or outcome.verdict.reason == "non-finite":
+        if self._name == "mean-field" or outcome.verdict.reason in ("non-finite", "rounding"):
             return outcome
         if not self._may_be_dense:
             return self._low_rank(outcome)
@@ -155,6 +158,11 @@ class GaussianSearch:
         found = settle_basins(runner, self._monitor, candidates, draws)
         if not found:
             return runner.run(candidates[0].guide)
+        self.settled_loss = found[0].evaluation.loss
+        if self._rounded():
+            # All of this is going to be done again in double precision.
+            self.found = found
+            return Outcome(found[0].evaluation.guide, _TOO_COARSE)
         if self._may_mix and (len(found) > 1 or self._modes):
             found = self._search_further(runner, found, draws)
         self.settled_loss, self.found = found[0].evaluation.loss, found
@@ -213,6 +221,11 @@ class GaussianSearch:
         best = FullRankNormal(starts[values.argmax()], 0.1 * np.eye(self._dim))
         return best if self._name in ("full-rank", "mixture") else _diagonal(best)
 
+    def _rounded(self) -> bool:
+        """Whether rounding errors of one log density are too large, in single precision."""
+        coarse = self._resolution * abs(self.settled_loss) > ROUNDING_ALLOWED
+        return coarse and self._resolution > SINGLE
+
     def needs_double(self, outcome: Outcome) -> str:
         """Say why single precision was not enough, or return an empty string."""
         if self._resolution <= SINGLE or outcome.verdict.reason in ("budget", "interrupted"):
@@ -221,7 +234,7 @@ class GaussianSearch:
             return "the log density is not finite at many draws"
         if outcome.verdict.reason == "evaluations":
             return "the optimiser did not settle"
-        if self._resolution * abs(self.settled_loss) > ROUNDING_ALLOWED:
+        if self._rounded():
             return f"a log density of size {abs(self.settled_loss):.1g} is rounded too much"
         return ""
 

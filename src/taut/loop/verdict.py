@@ -9,7 +9,8 @@ class Verdict:
 
     Attributes:
         converged: the optimiser reached its own goal. It says nothing about the posterior.
-        reason: "converged", "gradients", "evaluations", "budget", "interrupted" or "non-finite".
+        reason: "converged", "gradients", "evaluations", "budget", "interrupted", "non-finite" or
+            "rounding", after which the fit is made again in double precision.
         message: one sentence.
         expected_gap: ELBO in nats expected to be lost by having used finitely many draws.
     """
