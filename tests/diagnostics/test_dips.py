@@ -5,7 +5,7 @@ import pytest
 from batches import covariance, gaussian, mixture
 from seeds import SEEDS
 
-from taut.diagnostics.dips import LEAST_CHAINS, MOST_DIM, MOST_LOOKED, STEPS, beyond_a_dip
+from taut.diagnostics.dips import FARTHEST, LEAST_CHAINS, MOST_DIM, OTHERS, STEPS, beyond_a_dip
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mean_field import MeanFieldNormal
 from taut.guides.mixture_normal import MixtureNormal
@@ -48,6 +48,25 @@ def test_a_gaussian_has_no_dips(seed):
         assert beyond_a_dip(gaussian(mean, cov), FullRankNormal(mean, scale * root), states) == 0.0
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_share_larger_than_what_is_looked_at_is_estimated(seed, within_error):
+    share = 0.3
+    states = np.random.default_rng(seed).standard_normal((16, 256, DIM))
+    states[:, : round(share * 256)] += AWAY
+    found = beyond_a_dip(TWO, ROUND, states)
+    # The others are a sample; the farthest sixteenth is counted in full.
+    within_error(found, round(share * 256) / 256, 0.5 / np.sqrt(OTHERS))
+
+
+def test_nothing_at_all_between_two_modes_is_a_dip():
+    def split(z):
+        values, gradients = TWO(z)
+        empty = np.abs(z[:, 0] - 3.5) < 1.5
+        return np.where(empty, -np.inf, values), np.where(empty[:, None], 0.0, gradients)
+
+    assert beyond_a_dip(split, ROUND, _states(0, 6)) > 0.8 * 6 / CHAINS
+
+
 def test_one_chain_that_strays_is_no_region():
     assert beyond_a_dip(TWO, ROUND, _states(0, LEAST_CHAINS - 1)) == 0.0
     assert beyond_a_dip(TWO, ROUND, _states(0, LEAST_CHAINS)) > 0.0
@@ -62,7 +81,7 @@ def test_the_cost_does_not_grow_with_the_states():
 
     for times in (1, 20):
         beyond_a_dip(counted, ROUND, np.tile(_states(0, 6), (times, 1, 1)))
-    assert sum(seen) == 2 * MOST_LOOKED * (STEPS + 1)
+    assert sum(seen) == 2 * (FARTHEST + OTHERS) * (STEPS + 1)
 
 
 def test_guides_of_several_pieces_and_many_dimensions_are_left():

@@ -255,6 +255,27 @@ def test_a_solution_that_a_flow_leaves_out_keeps_the_mixture(seed):
     assert monitor.best is outcome.guide
 
 
+def test_a_spent_budget_leaves_the_mixture_as_the_best_so_far():
+    outcome, rng = _lobes(0), np.random.default_rng(0)
+    drawn = _drawn(outcome.guide, _crescent, rng)
+    for guide in (outcome.guide, _mixture(outcome.guide.components[0], 2e-3)):
+        monitor = Monitor(_crescent, Progress(False), deadline=0.0)
+        given = dataclasses.replace(outcome, guide=guide)
+        misfit = drawn if guide is outcome.guide else None
+        with pytest.raises(OutOfTime):
+            climb("auto", given, monitor, rng, DOUBLE, 1.0, misfit)
+        assert monitor.best is guide
+
+
+def test_what_the_first_try_took_is_not_there_for_the_second():
+    outcome, rng = _lobes(0), np.random.default_rng(0)
+    monitor = Monitor(_crescent, Progress(False))
+    drawn = _drawn(outcome.guide, _crescent, rng)
+    monitor.gradients = 10_000
+    assert climb("auto", outcome, monitor, rng, DOUBLE, 1e9, drawn, spent=2_000) is outcome
+    assert monitor.gradients == 10_000
+
+
 def test_where_a_flow_overflows_it_covers_nothing():
     after = _fit("auto", _funnel, 3, 0)[1]
     assert after.guide.name == "flow"

@@ -277,13 +277,18 @@ def test_a_log_density_is_no_model():
     assert "taut.fit(taut.from_log_density(function, init))" in problem
 
 
-@pytest.mark.parametrize("x", [X.astype(str), np.array([None, "a"], dtype=object)])
+@pytest.mark.parametrize("x", [X.astype(str), np.array(["a", None], dtype=object)])
 def test_an_argument_that_holds_no_numbers(x):
     (problem,) = _said(_fit, line, x, y=X[: len(x)])
     assert "model 'line' computes at test_input_errors.py" in problem
     first = x.tolist()[0]
     expected = f"argument 'x' holds no numbers but {type(first).__name__}, such as {first!r}"
     assert problem.endswith(expected)
+
+
+def test_numbers_that_are_python_objects():
+    (problem,) = _said(_fit, line, X, y=X.astype(object))
+    assert problem == "site 'y': the data hold numbers as Python objects; use .astype(float)"
 
 
 @pytest.mark.parametrize("y", [["a"] * len(X), np.array(["a"] * len(X))])
@@ -394,7 +399,7 @@ def test_data_outside_a_support_that_depends_on_a_latent():
     (problem,) = _said(_fit, model, np.array([0.2, -1.0]))
     assert problem == (
         "no start has a finite log density: observed site 'y': 1 of 2 data lie outside the support "
-        "of its distribution, which depends on the latents (first at (1,)); value there -1, "
+        "of its distribution there (first at (1,)); value there -1, "
         "Uniform with low 0, high 1"
     )
 
@@ -405,7 +410,7 @@ def test_data_that_enter_no_density_are_noted():
         numpyro.sample("z", dist.Normal(a, 1.0), obs=x)
         numpyro.sample("y", dist.Normal(a, 1.0))
 
-    note = "argument 'y' does not enter the log density; if it is data, is obs= missing?"
+    note = "no value of argument 'y' enters the log density; if it is data, is obs= missing?"
     fit = _fit(model, 1.0, y=2.0, checks=False)
     assert fit.notes == (note,)
     assert _fit(model, 2.0, y=3.0, checks=False).notes == (note,)

@@ -170,7 +170,7 @@ def _draw(guide: Guide, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
 
 TOO_EXPENSIVE = (
     "Short HMC was skipped: one gradient of this model costs much, and the importance weights "
-    "leave no doubt. The verdict rests on them alone."
+    "are not bad. The verdict rests on them alone."
 )
 
 

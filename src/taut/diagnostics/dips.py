@@ -14,10 +14,12 @@ from taut.guides.guide import GaussianGuide, Guide, standard_log_prob
 from taut.guides.triangular import TriangularFlow
 from taut.objectives.matched_elbo import Batch
 
-# The farthest states are looked at, in so many steps; and nats of a dip that count. In higher
+# So many of the farthest states are looked at, and some of the others, in so many steps. In higher
 # dimension guides are of one piece, and their maps take longer than the density.
-MOST_LOOKED, STEPS, MOST_DIM = 256, 16, 256
-LEAST_DIP = 1.0
+FARTHEST, OTHERS, STEPS, MOST_DIM = 256, 128, 16, 256
+
+# Nats of a dip that count; and how far below all others a density of zero is put.
+LEAST_DIP, NOTHING = 1.0, 1e3
 
 # One chain alone may have strayed where a flow bends by itself.
 LEAST_CHAINS = 2
@@ -34,8 +36,8 @@ def beyond_a_dip(
         states: of chains that have settled.
 
     Returns:
-        The share, zero if they are all of one chain; None for guides that may be of several pieces,
-        and above 256 latent values.
+        The share, estimated from some of them; zero if all found are of one chain. None for guides
+        that may be of several pieces, and above 256 latent values.
     """
     z = states.reshape(-1, guide.dim)
     along = np.linspace(0.0, 1.0, STEPS + 1)[:, None, None]
@@ -44,20 +46,22 @@ def beyond_a_dip(
     if isinstance(guide, TriangularFlow):
         with np.errstate(over="ignore", invalid="ignore"):
             noise = guide.inverse(z)
-        far = _lowest(standard_log_prob(noise))
-        path = (along * noise[far]).reshape(-1, guide.dim)
+        rows, shares = _chosen(standard_log_prob(noise))
+        path = (along * noise[rows]).reshape(-1, guide.dim)
         values = batch(guide.transform(path))[0] + guide.log_det(path)
     elif isinstance(guide, GaussianGuide):
         # In straight lines, as its noise, with a Jacobian that is the same everywhere.
-        far, middle = _lowest(guide.log_prob(z)), guide.mean()
-        values = batch((middle + along * (z[far] - middle)).reshape(-1, guide.dim))[0]
+        (rows, shares), middle = _chosen(guide.log_prob(z)), guide.mean()
+        values = batch((middle + along * (z[rows] - middle)).reshape(-1, guide.dim))[0]
     else:
         return None
-    values = values.reshape(STEPS + 1, -1)
-    rises = (values - np.minimum.accumulate(values, axis=0)).max(axis=0)
-    beyond = far[rises > LEAST_DIP]
-    chains = len(np.unique(beyond % states.shape[1]))
-    return len(beyond) / len(z) if chains >= LEAST_CHAINS else 0.0
+    known = np.isfinite(values)
+    if not known.any():
+        return None
+    values = np.where(known, values, values[known].min() - NOTHING).reshape(STEPS + 1, -1)
+    beyond = (values - np.minimum.accumulate(values, axis=0)).max(axis=0) > LEAST_DIP
+    chains = len(np.unique(rows[beyond] % states.shape[1]))
+    return float(shares[beyond].sum()) if chains >= LEAST_CHAINS else 0.0
 
 
 def dip_finding(beyond: float) -> Finding:
@@ -70,7 +74,11 @@ def dip_finding(beyond: float) -> Finding:
     return Finding("dip", beyond, 0.0, "doubt", text, advice)
 
 
-def _lowest(log_prob: np.ndarray) -> np.ndarray:
-    """Indices of the lowest, those left out that are not finite."""
+def _chosen(log_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Choose states by their density under the guide; return also what share each stands for."""
     order = np.argsort(log_prob, kind="stable")
-    return order[np.isfinite(log_prob[order])][:MOST_LOOKED]
+    order = order[np.isfinite(log_prob[order])]
+    far, rest = order[:FARTHEST], order[FARTHEST:]
+    some = rest[np.linspace(0, len(rest) - 1, min(OTHERS, len(rest))).astype(int)]
+    each = [np.ones(len(far)), np.full(len(some), len(rest) / max(len(some), 1))]
+    return np.concatenate([far, some]), np.concatenate(each) / len(log_prob)

@@ -163,7 +163,7 @@ def load(path: str | PathLike, model: Any = None, /, *args: Any, **kwargs: Any) 
 
 
 def _unread_note(name: str) -> str:
-    return f"argument {name!r} does not enter the log density; if it is data, is obs= missing?"
+    return f"no value of argument {name!r} enters the log density; if it is data, is obs= missing?"
 
 
 def _read_guide(bound: Target, guide: Callable, prior_ok: Collection[str]) -> Any:

@@ -213,6 +213,7 @@ class Run:
             return outcome
         monitor, rng = self.monitor, self._random(3)
         work, resolution = self._oracle.executable.work, self._oracle.resolution
+        spent = monitor.gradients
         climbed = climb(self._guide, outcome, monitor, rng, resolution, work)
         if self._guide != "auto" or not isinstance(climbed.guide, FullRankNormal | MixtureNormal):
             return climbed
@@ -221,7 +222,7 @@ class Run:
         self._weighed = climbed.guide, drawn
         if not misfits(drawn, climbed.guide):
             return climbed
-        return climb(self._guide, climbed, monitor, rng, resolution, work, drawn)
+        return climb(self._guide, climbed, monitor, rng, resolution, work, drawn, spent)
 
     def _random(self, stream: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, stream])

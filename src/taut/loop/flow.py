@@ -19,7 +19,7 @@ from taut.loop.allowance import allowed_gradients
 from taut.loop.dense import better
 from taut.loop.descent import descend
 from taut.loop.efficiency import efficient
-from taut.loop.monitor import Monitor
+from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.stages import Outcome, default_tolerance
 from taut.loop.verdict import Verdict
 from taut.objectives.triangular import FlowEvaluation, Terms, TermsChart, evaluate_flow, grow
@@ -200,6 +200,7 @@ def climb(
     resolution: float,
     work: float,
     misfit: Draws | None = None,
+    spent: int | None = None,
 ) -> Outcome:
     """Go on to a flow from what the search fitted, where the guide's name allows it and it helps.
 
@@ -213,10 +214,13 @@ def climb(
         resolution: relative rounding error of a log density.
         work: elements computed for one gradient.
         misfit: draws of the guide, if they are known not to be good enough.
+        spent: gradients that the search took; by default all so far.
     """
     guide = outcome.guide
-    most = np.inf if name == "flow" else allowed_gradients(work, monitor.gradients)
-    if name not in ("auto", "flow") or outcome.verdict.reason == "non-finite":
+    spent = monitor.gradients if spent is None else spent
+    left = spent + allowed_gradients(work, spent) - monitor.gradients
+    most = np.inf if name == "flow" else left
+    if name not in ("auto", "flow") or most <= 0 or outcome.verdict.reason == "non-finite":
         return outcome
     fit = FlowFit(monitor, rng, resolution, LOOSER * default_tolerance(guide.dim), most)
     if isinstance(guide, FullRankNormal):
@@ -237,7 +241,7 @@ def _instead_of(
     """
     mixture = outcome.guide
     main = mixture.components[int(mixture.weights.argmax())]
-    bent = fit.run(dataclasses.replace(outcome, guide=main), always=True)
+    bent = _tried(fit, outcome, main, monitor)
     if isinstance(bent.guide, TriangularFlow):
         z, log_q = mixture.draw(MOST_DRAWS, rng)
         seen, flow = monitor(z)[0] - log_q, bent.rungs["flow"]
@@ -254,13 +258,22 @@ def _around_all(fit: FlowFit, outcome: Outcome, monitor: Monitor, drawn: Draws) 
     The ends of a crescent look like solutions of their own, with a dip on the line between them.
     """
     mixture = outcome.guide
-    bent = fit.run(dataclasses.replace(outcome, guide=mixture.matched()), always=True)
+    bent = _tried(fit, outcome, mixture.matched(), monitor)
     if isinstance(bent.guide, TriangularFlow):
         seen, flow = drawn.log_ratios, bent.rungs["flow"]
         if better(flow, seen) and _lacking(bent.guide, flow, drawn) < NEXT_TO_NOTHING:
             return dataclasses.replace(bent, rungs={"mixture": seen, "flow": flow}, joined=True)
     monitor.best = mixture
     return outcome
+
+
+def _tried(fit: FlowFit, outcome: Outcome, start: FullRankNormal, monitor: Monitor) -> Outcome:
+    """Bend another guide than the one fitted, which stays the best if there is no time for it."""
+    try:
+        return fit.run(dataclasses.replace(outcome, guide=start), always=True)
+    except (OutOfTime, KeyboardInterrupt):
+        monitor.best = outcome.guide
+        raise
 
 
 def _lacking(flow: TriangularFlow, log_ratios: np.ndarray, drawn: Draws) -> float:

@@ -46,8 +46,10 @@ def named_draws(draws: Mapping[str, np.ndarray], name: str) -> np.ndarray | None
     """Return the draws of a site, or of one scalar of it by the name it has in tables."""
     if name in draws:
         return np.asarray(draws[name], float)
-    site = name.rpartition("[")[0]
-    return scalar_columns(draws, site).get(name.replace(" ", "")) if site in draws else None
+    site, _, index = name.rpartition("[")
+    if site not in draws:
+        return None
+    return scalar_columns(draws, site).get(f"{site}[{index.replace(' ', '')}")
 
 
 def unknown_name(name: str, known: Iterable[str], what: str) -> str:

@@ -109,8 +109,8 @@ def model_failed(
         leaves = zip(arguments.leaf_names, arguments.leaves, strict=True)
         shapes = [f"{name} {np.shape(value)}" for name, value in leaves]
         said += f" (the arguments have shapes: {', '.join(shapes)})" if shapes else ""
-    text = not_numbers(arguments) if isinstance(error, TypeError) else []
-    if text and NOT_AN_ARRAY in first:
+    text = not_numbers(arguments) if NOT_AN_ARRAY in first else []
+    if text:
         said = f"{program} {label!r} computes{where} with what is no number"
     return "; ".join([said, *text])
 

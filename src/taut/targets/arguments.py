@@ -143,8 +143,10 @@ def text_in(values: np.ndarray) -> str:
     """Say what an array holds, if it is no numbers; an empty string otherwise."""
     if values.dtype.kind not in "USO" or values.size == 0:
         return ""
-    first = values.ravel()[:1].tolist()[0]
-    return f"no numbers but {type(first).__name__}, such as {first!r}"
+    others = [v for v in values.ravel().tolist() if not isinstance(v, float | int | np.number)]
+    if not others:
+        return "numbers as Python objects; use .astype(float)"
+    return f"no numbers but {type(others[0]).__name__}, such as {others[0]!r}"
 
 
 def _check_signature(model: Callable, args: tuple, kwargs: dict) -> None:

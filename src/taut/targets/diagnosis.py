@@ -35,9 +35,9 @@ def explain_sites(trace: dict) -> list[str]:
 
 
 def _outside(name: str, site: dict) -> list[str]:
-    """Say which data lie outside a support that depends on latents, which log p may not show."""
+    """Say which data lie outside a support, which log p may not show."""
     fn, value = site["fn"], np.asarray(site["value"])
-    if not site["is_observed"] or site["intermediates"]:
+    if not site["is_observed"] or site["intermediates"] or _masked(fn):
         return []
     inside = np.atleast_1d(np.asarray(fn.support(value)))
     bad = np.argwhere(~inside)
@@ -46,9 +46,15 @@ def _outside(name: str, site: dict) -> list[str]:
     where = first_few([tuple(int(i) for i in row) for row in bad], 3)
     return [
         f"observed site {name!r}: {len(bad)} of {inside.size} data lie outside the support of its "
-        f"distribution, which depends on the latents (first at {where}); value there "
+        f"distribution there (first at {where}); value there "
         f"{_pick(value, bad[0], inside.shape)}{_arguments(fn, bad[0], inside.shape)}"
     ]
+
+
+def _masked(fn: Any) -> bool:
+    while fn is not None and type(fn).__name__ != "MaskedDistribution":
+        fn = getattr(fn, "base_dist", None)
+    return fn is not None
 
 
 def _arguments(fn: Any, index: np.ndarray, shape: tuple[int, ...]) -> str:
