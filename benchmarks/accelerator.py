@@ -23,7 +23,8 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
-PLATFORMS = {"processor": "cpu", "accelerator": ""}
+# What JAX_PLATFORMS is set to: the processor, and JAX's own choice.
+PLATFORMS = ("cpu", "")
 JITTER = 1e-3
 
 
@@ -93,13 +94,12 @@ def main() -> None:
         measure(options.measure, options.scale)
         return
     print(
-        f"{'model':<12}{'device':<24}{'trust':<12}{'gradients':>10}{'cold s':>9}{'warm s':>9}",
-        end="",
+        f"{'model':<12}{'device':<24}{'trust':<12}{'gradients':>10}{'cold s':>9}{'warm s':>9}"
+        f"{'apart':>8}"
     )
-    print(f"{'apart':>8}")
     for name in options.only:
         first = None
-        for platform in PLATFORMS.values():
+        for platform in PLATFORMS:
             command = [sys.executable, __file__, "--measure", name, "--scale", str(options.scale)]
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "JAX_PLATFORMS": platform}
             done = subprocess.run(command, capture_output=True, text=True, env=environment)

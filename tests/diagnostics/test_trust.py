@@ -29,7 +29,7 @@ def _ratios(log_evidence, largest=0.0):
     return ratios
 
 
-def _chains(drift=0.0, ratio=1.0, settled=True, chains=256, confirmed=False, groups=1):
+def _chains(drift=0.0, ratio=1.0, settled=True, chains=256, confirmed=False, groups=1, beyond=0.0):
     # States that do not vary within a chain: as many effective draws as chains.
     states = np.tile(np.random.default_rng(0).standard_normal((1, chains, 2)), (16, 1, 1))
     log_p = np.zeros((16, chains))
@@ -45,6 +45,7 @@ def _chains(drift=0.0, ratio=1.0, settled=True, chains=256, confirmed=False, gro
         rounds=1,
         acceptance=0.8,
         confirmed=confirmed,
+        beyond=beyond,
     )
 
 
@@ -66,7 +67,6 @@ class Case:
     skipped: str = ""
     complete: bool = True
     rungs: dict = dataclasses.field(default_factory=dict)
-    beyond: float | None = 0.0
 
     def judge(self):
         return judge(
@@ -79,7 +79,6 @@ class Case:
             self.skipped,
             self.complete,
             rungs=self.rungs,
-            beyond=self.beyond,
         )
 
 
@@ -135,7 +134,7 @@ RULES = {
         "doubt",
         "usable",
     ),
-    "draws beyond a dip": ({"beyond": 0.01}, "dip", "doubt", "usable"),
+    "draws beyond a dip": ({"chains": _chains(beyond=0.01)}, "dip", "doubt", "usable"),
     "ends of one solution": (
         {"solutions": dataclasses.replace(_solutions(5.0, (-1.0, -1.0)), joined=True)},
         "solutions",

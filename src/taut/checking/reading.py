@@ -8,11 +8,11 @@ import jax
 import numpy as np
 from jax.core import Tracer
 from numpyro.distributions import TransformedDistribution, constraints
-from numpyro.distributions.distribution import MaskedDistribution
 
 from taut._core.xla_options import run_once
 from taut.checking.running import Call, Run, innermost, is_delta, is_factor, is_improper, run
 from taut.checking.words import support_words
+from taut.targets.site_log_prob import is_masked
 
 REALS = ("real", "real_vector", "real_matrix")
 
@@ -195,7 +195,7 @@ def _sample_site(name: str, message: dict) -> Site:
         improper=is_improper(fn),
         support="unknown" if claims_too_much(fn) else support_words(fn.support),
         scale=_scale(message["scale"]),
-        masked=_masked(fn),
+        masked=is_masked(fn),
         plate_dims=tuple(frame.dim for frame in frames),
         alike=math.prod(innermost(fn).shape()) == 1 < np.size(message["value"]),
     )
@@ -205,14 +205,6 @@ def _scale(scale: Any) -> float:
     if scale is None:
         return 1.0
     return float("nan") if isinstance(scale, Tracer) or np.ndim(scale) else float(scale)
-
-
-def _masked(fn: Any) -> bool:
-    while fn is not None:
-        if isinstance(fn, MaskedDistribution) and fn._mask is not True:
-            return True
-        fn = getattr(fn, "base_dist", None)
-    return False
 
 
 def _plates(result: Run) -> dict[str, Plate]:

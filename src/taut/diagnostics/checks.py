@@ -63,7 +63,6 @@ class Checks:
         source: "chains", "weights" or "guide"; few chains are repeated to as many draws.
         independent: chains the draws belong to, or how many draws they are worth.
         complete: no check was switched off or stopped.
-        beyond: share of the chains' states beyond a dip of the density; None if not looked for.
         response: sds by linear response over those of a mean-field guide (dim,); None for others,
             and where they would have cost more than the other checks.
     """
@@ -77,7 +76,6 @@ class Checks:
     source: str
     independent: int
     complete: bool = True
-    beyond: float | None = None
     response: Float[np.ndarray, " dim"] | None = None
 
 
@@ -118,12 +116,11 @@ def run_checks(
         return _choose(weighed, weights, None, TOO_EXPENSIVE, None, rng)
     schedule = choose_schedule(work, spent)
     optional = spent + ALLOWED_WORK / work
-    chains, beyond = _run_chains(guide, weighed, weights, schedule, monitor, work, optional, rng)
+    chains = _run_chains(guide, weighed, weights, schedule, monitor, work, optional, rng)
     rounding = resolution * float(np.abs(log_p[np.isfinite(log_p)]).mean())
     most = monitor.gradients - spent
     response = response_ratios(monitor, guide, rounding, most, rng.spawn(1)[0])
-    found = _choose(weighed, weights, chains, "", response, rng)
-    return dataclasses.replace(found, beyond=beyond)
+    return _choose(weighed, weights, chains, "", response, rng)
 
 
 def draw_to_weigh(guide: Guide, monitor: Monitor, rng: np.random.Generator) -> Draws:
@@ -193,8 +190,7 @@ def _run_chains(
     work: float,
     optional: float,
     rng: np.random.Generator,
-) -> tuple[Chains | None, float | None]:
-    """Run chains; return also what share of their states lies beyond a dip of the density."""
+) -> Chains | None:
     chains, most = None, monitor.gradients + optional
     starts = _starts(guide, weighed, weights, schedule.chains, rng)
     hmc = ShortHmc(monitor, guide, starts, schedule, rng)
@@ -205,10 +201,10 @@ def _run_chains(
             if far_off(chains) and chains.rounds >= ROUNDS_WHEN_FAR_OFF:
                 break
         if chains is None:
-            return None, None
+            return None
         if far_off(chains) or not chains.settled:
             monitor.progress.update("longer chains", gradients=monitor.gradients)
-            return (hmc.persist(chains) if affordable else chains), None
+            return hmc.persist(chains) if affordable else chains
         while chains.settled and chains.rounds < schedule.rounds:
             if chains.moved:
                 enough = chains.effective >= ENOUGH_IF_MOVED
@@ -222,13 +218,13 @@ def _run_chains(
             raise
     # Where the weights are bad the guide may be bent so badly that dips mean nothing.
     if work > COSTLY_WORK or doubtful(weights):
-        return chains, None
+        return chains
     beyond = beyond_a_dip(monitor, guide, chains.states)
     if beyond and affordable:
         monitor.progress.update("longer chains", gradients=monitor.gradients)
         chains = hmc.persist(chains)
         beyond = max(beyond, beyond_a_dip(monitor, guide, chains.states) or 0.0)
-    return chains, beyond
+    return dataclasses.replace(chains, beyond=beyond)
 
 
 def _starts(

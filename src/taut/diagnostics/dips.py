@@ -47,8 +47,8 @@ def beyond_a_dip(
         with np.errstate(over="ignore", invalid="ignore"):
             noise = guide.inverse(z)
         rows, shares = _chosen(standard_log_prob(noise))
-        path = (along * noise[rows]).reshape(-1, guide.dim)
-        values = batch(guide.transform(path))[0] + guide.log_det(path)
+        layers = guide.layers((along * noise[rows]).reshape(-1, guide.dim))
+        values = batch(guide.place(layers))[0] + guide.log_det_of(layers)
     elif isinstance(guide, GaussianGuide):
         # In straight lines, as its noise, with a Jacobian that is the same everywhere.
         (rows, shares), middle = _chosen(guide.log_prob(z)), guide.mean()

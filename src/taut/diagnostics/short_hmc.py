@@ -52,6 +52,7 @@ class Chains:
         rounds: how many rounds were run.
         acceptance: mean acceptance of the last round.
         confirmed: a long run of doubling windows found no movement either.
+        beyond: share of states beyond a dip of the density; None if not looked for.
     """
 
     states: Float[np.ndarray, "kept chains dim"]
@@ -64,6 +65,7 @@ class Chains:
     rounds: int
     acceptance: float
     confirmed: bool = False
+    beyond: float | None = None
 
     @property
     def effective(self) -> float:

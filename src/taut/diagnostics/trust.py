@@ -75,7 +75,6 @@ def judge(
     about_guide: Sequence[Finding] = (),
     rungs: Mapping[str, np.ndarray] | None = None,
     response: Float[np.ndarray, " dim"] | None = None,
-    beyond: float | None = None,
 ) -> Trust:
     """Weigh all checks.
 
@@ -91,7 +90,6 @@ def judge(
         about_guide: what was found about a guide before it was fitted.
         rungs: log p - log q at draws of each guide that was compared, the chosen one last.
         response: sds by linear response over those of a mean-field guide; None for others.
-        beyond: share of the chains' states beyond a dip of the density; None if not looked for.
     """
     findings = [_optimiser(verdict), *about_guide]
     if weights is not None:
@@ -101,8 +99,8 @@ def judge(
         findings.append(_settled(chains))
         if weights is not None and np.ptp(chains.groups) > 0:
             findings.append(_shares(weights))
-        if beyond:
-            findings.append(dip_finding(beyond))
+        if chains.beyond:
+            findings.append(dip_finding(chains.beyond))
     elif skipped:
         # Weights alone cannot see what the guide's draws never reach.
         enough = weights is not None and weights.efficiency >= EXCELLENT_EFFICIENCY

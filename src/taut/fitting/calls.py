@@ -110,7 +110,6 @@ def fit(
         own.findings_at(outcome.guide) if own else (),
         outcome.rungs,
         checked.response,
-        checked.beyond,
     )
     record = Record(
         guide=outcome.guide,

@@ -158,14 +158,13 @@ class GaussianSearch:
         found = settle_basins(runner, self._monitor, candidates, draws)
         if not found:
             return runner.run(candidates[0].guide)
-        self.settled_loss = found[0].evaluation.loss
+        self.settled_loss, self.found = found[0].evaluation.loss, found
         if self._rounded():
             # All of this is going to be done again in double precision.
-            self.found = found
             return Outcome(found[0].evaluation.guide, _TOO_COARSE)
         if self._may_mix and (len(found) > 1 or self._modes):
             found = self._search_further(runner, found, draws)
-        self.settled_loss, self.found = found[0].evaluation.loss, found
+            self.settled_loss, self.found = found[0].evaluation.loss, found
         if self._name == "mixture" or (self._may_mix and len(found) > 1):
             outcome, self.found = fit_mixture(runner, self._monitor, found, self._fit_rng)
             return outcome if self._name == "mixture" else _simplest(outcome)

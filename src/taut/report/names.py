@@ -45,7 +45,7 @@ def scalar_columns(draws: Mapping[str, np.ndarray], site: str) -> dict[str, np.n
 def named_draws(draws: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
     """Return the draws of a site, or of one scalar of it by the name it has in tables."""
     if name in draws:
-        return np.asarray(draws[name], float)
+        return np.asarray(draws[name])
     site, _, index = name.rpartition("[")
     if site not in draws:
         return None

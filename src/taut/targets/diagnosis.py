@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from taut._core.errors import first_few
-from taut.targets.site_log_prob import site_log_prob
+from taut.targets.site_log_prob import is_masked, site_log_prob
 
 
 def explain_sites(trace: dict) -> list[str]:
@@ -23,38 +23,34 @@ def explain_sites(trace: dict) -> list[str]:
         kind = "observed site" if site["is_observed"] else "site"
         if type(site["fn"]).__name__ == "Unit":
             kind = "factor"
-        where = first_few([tuple(int(i) for i in row) for row in bad], 3)
-        value = _pick(site["value"], bad[0], log_prob.shape)
         sentences.append(
             f"{kind} {name!r}: log probability {log_prob[tuple(bad[0])]} in {len(bad)} of "
-            f"{log_prob.size} entries (first at {where})"
-            + ("" if kind == "factor" else f"; value there {value}")
-            + _arguments(site["fn"], bad[0], log_prob.shape)
+            f"{log_prob.size} entries {_there(site, bad, log_prob.shape)}"
         )
     return sentences
 
 
 def _outside(name: str, site: dict) -> list[str]:
     """Say which data lie outside a support, which log p may not show."""
-    fn, value = site["fn"], np.asarray(site["value"])
-    if not site["is_observed"] or site["intermediates"] or _masked(fn):
+    fn = site["fn"]
+    if not site["is_observed"] or site["intermediates"] or is_masked(fn):
         return []
-    inside = np.atleast_1d(np.asarray(fn.support(value)))
+    inside = np.atleast_1d(np.asarray(fn.support(np.asarray(site["value"]))))
     bad = np.argwhere(~inside)
     if len(bad) == 0:
         return []
-    where = first_few([tuple(int(i) for i in row) for row in bad], 3)
     return [
         f"observed site {name!r}: {len(bad)} of {inside.size} data lie outside the support of its "
-        f"distribution there (first at {where}); value there "
-        f"{_pick(value, bad[0], inside.shape)}{_arguments(fn, bad[0], inside.shape)}"
+        f"distribution there {_there(site, bad, inside.shape)}"
     ]
 
 
-def _masked(fn: Any) -> bool:
-    while fn is not None and type(fn).__name__ != "MaskedDistribution":
-        fn = getattr(fn, "base_dist", None)
-    return fn is not None
+def _there(site: dict, bad: np.ndarray, shape: tuple[int, ...]) -> str:
+    """Say where the first bad entries of a site are, and what the first of them is."""
+    fn, where = site["fn"], first_few([tuple(int(i) for i in row) for row in bad], 3)
+    value = f"; value there {_pick(site['value'], bad[0], shape)}"
+    is_factor = type(fn).__name__ == "Unit"
+    return f"(first at {where}){'' if is_factor else value}{_arguments(fn, bad[0], shape)}"
 
 
 def _arguments(fn: Any, index: np.ndarray, shape: tuple[int, ...]) -> str:

@@ -62,6 +62,15 @@ def _parts(fn: Distribution) -> Iterator[Distribution]:
                 yield item
 
 
+def is_masked(fn: Any) -> bool:
+    """Whether a mask leaves some values of a distribution, or of one it wraps, uncounted."""
+    while fn is not None:
+        if isinstance(fn, MaskedDistribution) and fn._mask is not True:
+            return True
+        fn = getattr(fn, "base_dist", None)
+    return False
+
+
 def _unwrap(fn: Any) -> Any:
     while isinstance(fn, (ExpandedDistribution, Independent, MaskedDistribution)):
         fn = fn.base_dist
