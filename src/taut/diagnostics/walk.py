@@ -9,7 +9,7 @@ from taut.guides.full_rank import FullRankNormal
 from taut.guides.guide import Guide
 from taut.guides.mixture_normal import MixtureNormal
 from taut.guides.triangular import TriangularFlow
-from taut.objectives.matched_elbo import Batch
+from taut.objectives.matched_elbo import Batch, begin
 
 ACCEPTANCE = 0.8
 JITTER = 0.3
@@ -166,8 +166,11 @@ class Walk:
         z = self._flow.place(layers)
         # A step that overflows is turned down like any other of no density.
         finite = np.isfinite(z).all(axis=1)
-        log_p, gradient = self._batch(np.where(finite[:, None], z, 0.0))
-        value = np.where(finite, log_p + self._flow.log_det_of(layers), -np.inf)
+        result = begin(self._batch, np.where(finite[:, None], z, 0.0))
+        log_det = self._flow.log_det_of(layers)
+        layers.prepare()
+        log_p, gradient = result()
+        value = np.where(finite, log_p + log_det, -np.inf)
         return _Place(z, log_p, position, value, self._flow.pull(layers, gradient))
 
     def _iterate(self, leapfrog: int) -> float:

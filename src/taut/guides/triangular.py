@@ -23,6 +23,7 @@ from taut._core.modules import module
 from taut._core.namespace import match_dtype, namespace, solve_lower
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.guide import LatentGuide, standard_log_prob
+from taut.guides.layers import Coefficients, Layers
 from taut.guides.noise import matched_noise
 
 # Fixed draws that the moments, which have no short closed form, are taken from; and the ranks of
@@ -36,45 +37,29 @@ BLOCK = 2**14
 
 
 @dataclasses.dataclass(frozen=True)
-class Layers:
-    """The pieces of `x = (h(e) + lean) exp(log_scale) + shift` at some noise.
-
-    Attributes:
-        noise: e (draws, dim).
-        linear: one and h, what scales and shifts are linear in (draws, dim + 1).
-        products: orthonormal products of pairs of noise, likewise (draws, pairs).
-        log_scale: s (draws, dim).
-        angle: (arcsinh(e) + skew) exp(tail), of which h is the hyperbolic sine (draws, dim).
-        marginal: h (draws, dim).
-        inner: h + lean (draws, dim).
-        width: exp(s) (draws, dim).
-        slope: derivative of h (draws, dim).
-        log_slope: its logarithm (draws, dim).
-        log_slope_gradient: its derivative with respect to noise (draws, dim).
-        x: the result (draws, dim).
-    """
-
-    noise: Float[Any, "draws dim"]
-    linear: Float[Any, "draws rows"]
-    products: Float[Any, "draws pairs"]
-    log_scale: Float[Any, "draws dim"]
-    angle: Float[Any, "draws dim"]
-    marginal: Float[Any, "draws dim"]
-    inner: Float[Any, "draws dim"]
-    width: Float[Any, "draws dim"]
-    slope: Float[Any, "draws dim"]
-    log_slope: Float[Any, "draws dim"]
-    log_slope_gradient: Float[Any, "draws dim"]
-    x: Float[Any, "draws dim"]
-
-
-@dataclasses.dataclass(frozen=True)
 class _Marginals:
     """Mean and sd of each coordinate (dim,), and its draws of the ranks `MARKS` (dim, marks)."""
 
     mean: Float[Any, " dim"]
     sd: Float[Any, " dim"]
     marks: Float[Any, "dim marks"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sparse:
+    """The coefficients of a flow but for its constants."""
+
+    log_scale: Coefficients
+    shift: Coefficients
+    stretch: Coefficients
+
+    @classmethod
+    def of(cls, flow: "TriangularFlow") -> "_Sparse":
+        return cls(
+            Coefficients(flow.log_scale[1:]),
+            Coefficients(flow.shift[1:]),
+            Coefficients(flow.stretch),
+        )
 
 
 @module()
@@ -129,39 +114,24 @@ class TriangularFlow(LatentGuide):
 
     def layers(self, noise: Float[Any, "draws dim"]) -> Layers:
         """Return the pieces of the map at some noise."""
-        xp = namespace(noise, self.loc)
-        products = product(noise[:, self.pairs[:, 0]], noise[:, self.pairs[:, 1]], self._same(xp))
+        xp, known = namespace(noise, self.loc), self._coefficients
         weight = xp.exp(self.tail)
-        squares = 1.0 + noise * noise
-        root = xp.sqrt(squares)
+        root = xp.sqrt(1.0 + noise * noise)
         angle = (_arcsinh(noise, root) + self.skew) * weight
         upper = xp.exp(angle)
         lower = 1.0 / upper
         marginal, cosh = 0.5 * (upper - lower), 0.5 * (upper + lower)
-        linear = xp.concatenate([xp.ones_like(noise[:, :1]), marginal], axis=1)
-        log_scale, shift = _through(linear, self.log_scale), _through(linear, self.shift)
+        log_scale = known.log_scale.through(marginal) + self.log_scale[0]
+        shift = known.shift.through(marginal) + self.shift[0]
+        products = product(noise[:, self.pairs[:, 0]], noise[:, self.pairs[:, 1]], self._same(xp))
         if len(self.pairs):
-            log_scale = log_scale + _through(products, self.stretch)
+            log_scale = log_scale + known.stretch.through(products)
             shift = shift + products @ self.bend
         width = xp.exp(log_scale)
-        slope = cosh / root * weight
-        log_slope = xp.log(slope)
-        gradient = marginal / (cosh * root) * weight - noise / squares
         inner = marginal + self.lean
         x = inner * width + shift
         return Layers(
-            noise,
-            linear,
-            products,
-            log_scale,
-            angle,
-            marginal,
-            inner,
-            width,
-            slope,
-            log_slope,
-            gradient,
-            x,
+            noise, products, log_scale, weight, root, angle, marginal, cosh, inner, width, x
         )
 
     def transform(self, noise: Float[Any, "*draws dim"]) -> Float[Any, "*draws dim"]:
@@ -183,7 +153,7 @@ class TriangularFlow(LatentGuide):
         """Return the logarithm of the Jacobian's determinant where the layers are known."""
         xp = namespace(layers.x, self.loc)
         whole = xp.log(xp.diagonal(self.scale_tril)).sum()
-        return (layers.log_scale + layers.log_slope).sum(axis=1) + whole
+        return (layers.log_scale + xp.log(layers.slope)).sum(axis=1) + whole
 
     def pull(self, layers: Layers, gradients: Float[Any, "draws dim"]) -> Float[Any, "draws dim"]:
         """Return the gradient with respect to noise of log p(transform(noise)) + log_det(noise).
@@ -192,32 +162,36 @@ class TriangularFlow(LatentGuide):
             layers: the map at the noise.
             gradients: of log p with respect to the latent vectors there.
         """
-        xp = namespace(layers.x, self.loc)
-        noise = layers.noise
         white = gradients @ self.scale_tril
-        result = self.pull_marginal(layers, white) * layers.slope + layers.log_slope_gradient
+        wide = white * layers.width
+        stretched = wide * layers.inner + 1.0
+        result = self.pull_marginal(white, stretched, wide)
+        result = result * layers.slope + layers.log_slope_gradient
         if len(self.pairs) == 0:
             return result
+        xp, noise = namespace(layers.x, self.loc), layers.noise
         first, second = self.pairs[:, 0], self.pairs[:, 1]
-        stretched = white * layers.width * layers.inner + 1.0
-        bent = _add_back(white @ self.bend.T, stretched, self.stretch)
+        bent = white @ self.bend.T + stretched @ self.stretch.T
         bent = bent * product_scale(self._same(xp))
         identity = xp.eye(self.dim)
         result = result + (bent * noise[:, second]) @ identity[first]
         return result + (bent * noise[:, first]) @ identity[second]
 
     def pull_marginal(
-        self, layers: Layers, white: Float[Any, "draws dim"]
+        self,
+        white: Float[Any, "draws dim"],
+        stretched: Float[Any, "draws dim"],
+        wide: Float[Any, "draws dim"],
     ) -> Float[Any, "draws dim"]:
         """Return the gradient with respect to h, of log p and of the scales in log_det.
 
         Args:
-            layers: the map at some noise.
-            white: gradients of log p with respect to x there.
+            white: gradients of log p with respect to x.
+            stretched: those of log p and log_det with respect to the log scales.
+            wide: those of log p with respect to h + lean.
         """
-        wide = white * layers.width
-        through = _add_back(wide, wide * layers.inner + 1.0, self.log_scale[1:])
-        return _add_back(through, white, self.shift[1:])
+        known = self._coefficients
+        return known.shift.add_back(known.log_scale.add_back(wide, stretched), white)
 
     def inverse(self, z: Float[Any, "*draws dim"]) -> Float[Any, "*draws dim"]:
         """Return the noise that latent vectors are made of."""
@@ -227,8 +201,7 @@ class TriangularFlow(LatentGuide):
         log_scale = xp.zeros_like(x) + self.log_scale[0]
         shift = xp.zeros_like(x) + self.shift[0]
         pairs = np.asarray(self.pairs)
-        both = abs(self.log_scale[1:]) + abs(self.shift[1:])
-        drivers = set(range(self.dim)) if _rows(both) is None else set(_rows(both).tolist())
+        drivers = {*self._coefficients.log_scale.where, *self._coefficients.shift.where}
         columns: list[Any] = []
         for i in range(self.dim):
             marginal = (x[:, i] - shift[:, i]) * xp.exp(-log_scale[:, i]) - self.lean[i]
@@ -293,34 +266,17 @@ class TriangularFlow(LatentGuide):
         rows = max(1, BLOCK // self.dim)
         return (self.layers(noise[i : i + rows]) for i in range(0, max(len(noise), 1), rows))
 
+    @property
+    def _coefficients(self) -> "_Sparse":
+        # Those of a trace must not be kept.
+        return self._sparse if namespace(self.log_scale) is np else _Sparse.of(self)
+
+    @functools.cached_property
+    def _sparse(self) -> "_Sparse":
+        return _Sparse.of(self)
+
     def _same(self, xp: Any) -> Any:
         return xp.asarray(self.pairs[:, 0] == self.pairs[:, 1])
-
-
-def _rows(coefficients: Any) -> Any:
-    """Return the rows that are not all zero, if they are known and few; else None."""
-    if namespace(coefficients) is not np:
-        return None
-    rows = np.flatnonzero(coefficients.any(axis=1))
-    return rows if 2 * len(rows) < len(coefficients) else None
-
-
-def _through(features: Any, coefficients: Any) -> Any:
-    """Return features @ coefficients; most rows of a large flow are zero."""
-    rows = _rows(coefficients)
-    if rows is None:
-        return features @ coefficients
-    return features[:, rows] @ coefficients[rows]
-
-
-def _add_back(result: Any, gradients: Any, coefficients: Any) -> Any:
-    """Return result + gradients @ coefficients', likewise."""
-    rows = _rows(coefficients)
-    if rows is None:
-        return result + gradients @ coefficients.T
-    result = result.copy()
-    result[:, rows] += gradients @ coefficients[rows].T
-    return result
 
 
 def product(first: Any, second: Any, same: Any) -> Any:

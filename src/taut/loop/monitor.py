@@ -5,7 +5,7 @@ from typing import Any
 
 from taut.loop.progress import Progress
 from taut.loop.trace import TraceBuilder
-from taut.objectives.matched_elbo import Batch, Evaluation
+from taut.objectives.matched_elbo import Batch, Evaluation, begin
 
 
 class OutOfTime(Exception):
@@ -32,10 +32,14 @@ class Monitor:
 
     def __call__(self, z: Any) -> Any:
         """Evaluate log densities and gradients, unless the time is over."""
+        return self.begin(z)()
+
+    def begin(self, z: Any) -> Any:
+        """Begin to evaluate, likewise; call what is returned for the result."""
         if self.deadline is not None and time.perf_counter() > self.deadline:
             raise OutOfTime
         self.gradients += len(z)
-        return self._batch(z)
+        return begin(self._batch, z)
 
     def record(self, evaluation: Evaluation, stage: str, gap: float = float("nan")) -> None:
         """Note an accepted step."""

@@ -9,6 +9,7 @@ many draws are needed and when to stop.
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,14 @@ from jaxtyping import Float
 
 from taut.guides.guide import GaussianGuide
 
-Batch = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Results = tuple[np.ndarray, np.ndarray]
+Batch = Callable[[np.ndarray], Results]
+
+
+def begin(batch: Batch, z: np.ndarray) -> Callable[[], Results]:
+    """Begin to evaluate a batch, where it can; call what is returned for the result."""
+    start = getattr(batch, "begin", None)
+    return functools.partial(batch, z) if start is None else start(z)
 
 
 @dataclasses.dataclass(frozen=True)

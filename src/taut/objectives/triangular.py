@@ -14,8 +14,9 @@ import scipy.linalg
 from jaxtyping import Bool, Float, Int
 
 from taut.guides.guide import LOG_2PI
-from taut.guides.triangular import Layers, TriangularFlow, product
-from taut.objectives.matched_elbo import Batch, Evaluation
+from taut.guides.layers import Layers
+from taut.guides.triangular import TriangularFlow, product
+from taut.objectives.matched_elbo import Batch, Evaluation, begin
 
 # A term is taken on if its gradient is this many standard errors from zero, more where there are
 # thousands to choose from; or fewer, if all terms of one source together, such as the scales that
@@ -48,8 +49,9 @@ def evaluate_flow(batch: Batch, guide: TriangularFlow, noise: np.ndarray) -> Flo
         layers = guide.layers(noise)
         z = guide.place(layers)
         if np.isfinite(z).all():
-            values, gradients = batch(z)
+            result = begin(batch, z)
             entropy = guide.log_det_of(layers).mean() + 0.5 * guide.dim * (1.0 + LOG_2PI)
+            values, gradients = result()
             loss = -(values.mean() + entropy)
         white = gradients @ guide.scale_tril
     loss = loss if np.isfinite(loss) else np.inf
@@ -119,8 +121,9 @@ def grow(terms: Terms, evaluation: FlowEvaluation, least: float) -> Terms:
     stretched = residual * layers.inner * layers.width
     before = np.vstack([np.zeros(dim, bool), np.arange(dim) > np.arange(dim)[:, None]])
     # The curvature of a scale is 2, that of a shift 1, where the flow is still the Gaussian.
-    scale_gain = _gain(layers.linear, stretched, 2.0, before)
-    shift_gain = _gain(layers.linear, residual, 1.0, before)
+    linear = np.column_stack([np.ones(len(residual)), layers.marginal])
+    scale_gain = _gain(linear, stretched, 2.0, before)
+    shift_gain = _gain(linear, residual, 1.0, before)
     driving = scale_gain.sum(axis=1)[1:]
     drivers = np.zeros(dim, bool)
     drivers[np.argsort(-driving, kind="stable")[:DRIVERS]] = True
@@ -263,11 +266,11 @@ class TermsChart:
         """Return the gradient of the loss at the evaluation's flow."""
         layers, white, guide = evaluation.layers, evaluation.white, evaluation.guide
         draws = len(white)
-        stretched = white * layers.inner * layers.width + 1.0
-        # The marginal's derivative with respect to its angle.
-        slope = np.sqrt(1.0 + layers.marginal**2)
-        turned = guide.pull_marginal(layers, white) * slope + layers.marginal / slope
-        skewed = turned * np.exp(guide.tail)
+        wide = white * layers.width
+        stretched = wide * layers.inner + 1.0
+        turned = guide.pull_marginal(white, stretched, wide) * layers.cosh
+        turned += layers.marginal / layers.cosh
+        skewed = turned * layers.weight
         tailed = turned * layers.angle + 1.0
         sums = (stretched, white, skewed, tailed)
         own = np.array([each.sum(axis=0) for each in sums])
@@ -277,7 +280,7 @@ class TermsChart:
             _products(layers.marginal, white, self._shift),
             (layers.products.T @ white)[self._terms.bend],
             np.sqrt(0.5) * (layers.products.T @ stretched)[self._terms.stretch],
-            (white * layers.width).sum(axis=0)[self._terms.lean],
+            wide.sum(axis=0)[self._terms.lean],
         ]
         return -np.concatenate(parts) / draws
 

@@ -6,7 +6,10 @@ smaller ones padded. XLA's full optimisation takes three times longer to compile
 chosen here, for calls that are no faster.
 """
 
+import functools
 import math
+import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -31,6 +34,10 @@ BATCH_BY_WORK = ((2e4, 256), (2e5, 64), (math.inf, 16))
 # On an accelerator a call takes a millisecond however little it computes. Rows of the dearest
 # models are fewer: the search for starts would compute most of them for nothing.
 ACCELERATOR_BATCH_BY_WORK = ((1e8, 1024), (math.inf, 128))
+
+# Seconds for which a result is waited for awake: a thread that sleeps takes a third of the time of
+# a small model's call to wake up.
+PATIENCE = 5e-4
 
 
 class Executable:
@@ -86,6 +93,13 @@ class Executable:
         self._compiled.wait()
 
 
+def _await(array: Any) -> None:
+    """Stay awake until an array is computed, if that is soon."""
+    end = time.perf_counter() + PATIENCE
+    while not array.is_ready() and time.perf_counter() < end:
+        pass
+
+
 def _batch_rows(work: float) -> int:
     on_processor = jax.default_backend() == "cpu"
     table = BATCH_BY_WORK if on_processor else ACCELERATOR_BATCH_BY_WORK
@@ -118,6 +132,10 @@ class Oracle:
 
         A row whose value or gradient is not finite gets the value -inf and the gradient zero.
         """
+        return self.begin(z)()
+
+    def begin(self, z: np.ndarray) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+        """Begin to evaluate; call what is returned for the result, and do other work meanwhile."""
         n, batch = len(z), self.batch
         with np.errstate(over="ignore"):
             rows = z.astype(self.dtype)
@@ -130,12 +148,15 @@ class Oracle:
                     part = np.concatenate([part, padding])
                 pending.append(self.executable(part, self.data))
         self.calls += len(pending)
-        if len(pending) == 1:
-            values = np.asarray(pending[0][0])[:n].astype(float)
-            gradients = np.asarray(pending[0][1])[:n].astype(float)
-        else:
-            values = np.concatenate([np.asarray(v) for v, _ in pending])[:n].astype(float)
-            gradients = np.concatenate([np.asarray(g) for _, g in pending])[:n].astype(float)
+        return functools.partial(self._finish, pending, n)
+
+    def _finish(self, pending: list[Any], n: int) -> tuple[np.ndarray, np.ndarray]:
+        values, gradients = np.empty(n), np.empty((n, self.dim))
+        for part, (value, gradient) in enumerate(pending):
+            _await(gradient)
+            rows = slice(part * self.batch, (part + 1) * self.batch)
+            values[rows] = np.asarray(value)[: n - rows.start]
+            gradients[rows] = np.asarray(gradient)[: n - rows.start]
         # A sum is finite only if all its terms are: one pass over the gradients.
         with np.errstate(invalid="ignore", over="ignore"):
             bad = ~np.isfinite(values + gradients.sum(axis=1))

@@ -1,0 +1,97 @@
+"""The pieces of a triangular flow's map, and the sparse matrices that they are linear in."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from taut._core.namespace import namespace
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """The pieces of `x = (h(e) + lean) exp(log_scale) + shift` at some noise.
+
+    What is needed only to differentiate is made when it is asked for.
+
+    Attributes:
+        noise: e (draws, dim).
+        products: orthonormal products of pairs of noise (draws, pairs).
+        log_scale: s (draws, dim).
+        weight: tail weights (dim,).
+        root: sqrt(1 + e^2) (draws, dim).
+        angle: (arcsinh(e) + skew) weight, of which h is the hyperbolic sine (draws, dim).
+        marginal: h (draws, dim).
+        cosh: hyperbolic cosine of the angle (draws, dim).
+        inner: h + lean (draws, dim).
+        width: exp(s) (draws, dim).
+        x: the result (draws, dim).
+    """
+
+    noise: Float[Any, "draws dim"]
+    products: Float[Any, "draws pairs"]
+    log_scale: Float[Any, "draws dim"]
+    weight: Float[Any, " dim"]
+    root: Float[Any, "draws dim"]
+    angle: Float[Any, "draws dim"]
+    marginal: Float[Any, "draws dim"]
+    cosh: Float[Any, "draws dim"]
+    inner: Float[Any, "draws dim"]
+    width: Float[Any, "draws dim"]
+    x: Float[Any, "draws dim"]
+
+    @functools.cached_property
+    def slope(self) -> Float[Any, "draws dim"]:
+        """Derivative of h."""
+        return self.cosh / self.root * self.weight
+
+    @functools.cached_property
+    def log_slope_gradient(self) -> Float[Any, "draws dim"]:
+        """Derivative of the logarithm of the slope."""
+        return (self.marginal / self.cosh * self.weight - self.noise / self.root) / self.root
+
+
+    def prepare(self) -> None:
+        """Make what is needed to differentiate, while other work is under way."""
+        _ = self.slope, self.log_slope_gradient
+
+
+class Coefficients:
+    """Coefficients of features (features, dim); most rows of a large flow are zero.
+
+    Args:
+        matrix: the coefficients.
+    """
+
+    def __init__(self, matrix: Float[Any, "features dim"]):
+        self._rows = _filled(matrix)
+        self._matrix = matrix if self._rows is None else matrix[self._rows]
+        self._transposed = self._matrix.T
+        self.where: list[int] = list(range(len(matrix))) if self._rows is None else list(self._rows)
+        """The features that count."""
+
+    def through(self, features: Float[Any, "draws features"]) -> Float[Any, "draws dim"]:
+        """Return features @ coefficients."""
+        return (features if self._rows is None else features[:, self._rows]) @ self._matrix
+
+    def add_back(
+        self, result: Float[Any, "draws features"], gradients: Float[Any, "draws dim"]
+    ) -> Float[Any, "draws features"]:
+        """Return result + gradients @ coefficients'."""
+        if self._rows is None:
+            return result + gradients @ self._transposed
+        if len(self._rows) == 0:
+            return result
+        result = result.copy()
+        result[:, self._rows] += gradients @ self._transposed
+        return result
+
+
+def _filled(matrix: Any) -> Any:
+    """Return the rows that are not all zero, if they are known and few; else None."""
+    if namespace(matrix) is not np:
+        return None
+    rows = np.flatnonzero(matrix.any(axis=1))
+    return rows if 2 * len(rows) < len(matrix) else None
