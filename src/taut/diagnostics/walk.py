@@ -97,6 +97,23 @@ class _Place:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Dice:
+    """What is drawn for one iteration.
+
+    Attributes:
+        jitter: factor on the step size.
+        momentum: of each chain (chains, dim).
+        energy: kinetic energy of each momentum (chains,).
+        threshold: of the acceptance probability (chains,).
+    """
+
+    jitter: float
+    momentum: np.ndarray
+    energy: np.ndarray
+    threshold: np.ndarray
+
+
 class Walk:
     """Hamiltonian Monte Carlo on many chains in lock step.
 
@@ -125,6 +142,7 @@ class Walk:
         self._flow = guide if isinstance(guide, TriangularFlow) else None
         self._root = _whitening(guide, groups_of(guide, start))
         self._step_size = 0.5
+        self._dice: _Dice | None = None
         self._place = self._at(self.positions(start))
 
     def positions(self, states: Float[np.ndarray, "*n dim"]) -> Float[np.ndarray, "*n dim"]:
@@ -160,26 +178,28 @@ class Walk:
 
     def _at(self, position: np.ndarray) -> _Place:
         if self._flow is None:
-            value, gradient = self._batch(position)
+            result = begin(self._batch, position)
+            self._throw(position.shape)
+            value, gradient = result()
             return _Place(position, value, position, value, gradient)
         layers = self._flow.layers(position)
         z = self._flow.place(layers)
-        # A step that overflows is turned down like any other of no density.
-        finite = np.isfinite(z).all(axis=1)
-        result = begin(self._batch, np.where(finite[:, None], z, 0.0))
+        finite = np.isfinite(z.sum(axis=1))
+        result = begin(self._batch, z if finite.all() else np.where(finite[:, None], z, 0.0))
         log_det = self._flow.log_det_of(layers)
         layers.prepare()
+        self._throw(position.shape)
         log_p, gradient = result()
+        # A step that overflows is turned down like any other of no density.
         value = np.where(finite, log_p + log_det, -np.inf)
         return _Place(z, log_p, position, value, self._flow.pull(layers, gradient))
 
     def _iterate(self, leapfrog: int) -> float:
         """Move every chain once; return the mean acceptance probability."""
-        root = self._root
-        size = self._step_size * self._rng.uniform(1.0 - JITTER, 1.0 + JITTER)
-        place = self._place
-        momentum = self._rng.standard_normal(place.position.shape)
-        before = place.value - 0.5 * (momentum**2).sum(axis=1)
+        root, place = self._root, self._place
+        dice, self._dice = self._throw(place.position.shape), None
+        size, momentum = self._step_size * dice.jitter, dice.momentum
+        before = place.value - dice.energy
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             momentum = momentum + 0.5 * size * root.pull(place.gradient)
             for leap in range(leapfrog):
@@ -189,9 +209,18 @@ class Walk:
             after = place.value - 0.5 * (momentum**2).sum(axis=1)
             probability = np.exp(np.minimum(after - before, 0.0))
         probability = np.where(np.isfinite(probability), probability, 0.0)
-        accepted = self._rng.random(len(probability)) < probability
+        accepted = dice.threshold < probability
         self._place = place.where(accepted, self._place)
         return float(probability.mean())
+
+    def _throw(self, shape: tuple[int, ...]) -> "_Dice":
+        """Draw what the next iteration needs, unless it has been; it can be while others compute."""
+        if self._dice is None:
+            jitter = self._rng.uniform(1.0 - JITTER, 1.0 + JITTER)
+            momentum = self._rng.standard_normal(shape)
+            threshold = self._rng.random(shape[0])
+            self._dice = _Dice(jitter, momentum, 0.5 * (momentum**2).sum(axis=1), threshold)
+        return self._dice
 
     def rewhiten(self, positions: Float[np.ndarray, "kept chains dim"]) -> None:
         """Whiten by the covariance of positions of whole rounds of all chains."""

@@ -18,6 +18,8 @@ class Layers:
 
     Attributes:
         noise: e (draws, dim).
+        first: the noise that comes first in each product (draws, pairs).
+        second: that which comes second, likewise.
         products: orthonormal products of pairs of noise (draws, pairs).
         log_scale: s (draws, dim).
         weight: tail weights (dim,).
@@ -27,10 +29,13 @@ class Layers:
         cosh: hyperbolic cosine of the angle (draws, dim).
         inner: h + lean (draws, dim).
         width: exp(s) (draws, dim).
+        spread: (h + lean) exp(s) (draws, dim).
         x: the result (draws, dim).
     """
 
     noise: Float[Any, "draws dim"]
+    first: Float[Any, "draws pairs"]
+    second: Float[Any, "draws pairs"]
     products: Float[Any, "draws pairs"]
     log_scale: Float[Any, "draws dim"]
     weight: Float[Any, " dim"]
@@ -40,6 +45,7 @@ class Layers:
     cosh: Float[Any, "draws dim"]
     inner: Float[Any, "draws dim"]
     width: Float[Any, "draws dim"]
+    spread: Float[Any, "draws dim"]
     x: Float[Any, "draws dim"]
 
     @functools.cached_property
@@ -58,6 +64,10 @@ class Layers:
         _ = self.slope, self.log_slope_gradient
 
 
+# Features of which all are put back.
+FEW = 64
+
+
 class Coefficients:
     """Coefficients of features (features, dim); most rows of a large flow are zero.
 
@@ -68,7 +78,8 @@ class Coefficients:
     def __init__(self, matrix: Float[Any, "features dim"]):
         self._rows = _filled(matrix)
         self._matrix = matrix if self._rows is None else matrix[self._rows]
-        self._transposed = self._matrix.T
+        # Rows are picked out fast, and put back fast if there are many others.
+        self._all = matrix if len(matrix) <= FEW else None
         self.where: list[int] = list(range(len(matrix))) if self._rows is None else list(self._rows)
         """The features that count."""
 
@@ -81,11 +92,13 @@ class Coefficients:
     ) -> Float[Any, "draws features"]:
         """Return result + gradients @ coefficients'."""
         if self._rows is None:
-            return result + gradients @ self._transposed
+            return result + gradients @ self._matrix.T
         if len(self._rows) == 0:
             return result
+        if self._all is not None:
+            return result + gradients @ self._all.T
         result = result.copy()
-        result[:, self._rows] += gradients @ self._transposed
+        result[:, self._rows] += gradients @ self._matrix.T
         return result
 
 

@@ -46,19 +46,39 @@ class _Marginals:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Sparse:
-    """The coefficients of a flow but for its constants."""
+class _Fixed:
+    """What of the map is the same at all noise.
+
+    Attributes:
+        log_scale: coefficients of h in the log scales.
+        shift: those in the shifts.
+        stretch: coefficients of products in the log scales.
+        weight: tail weights (dim,).
+        same: whether a product is a square (pairs,).
+        first: which noise comes first in each product, as a matrix of zeros and ones (pairs, dim).
+        second: which comes second, likewise.
+    """
 
     log_scale: Coefficients
     shift: Coefficients
     stretch: Coefficients
+    weight: Float[Any, " dim"]
+    same: Any
+    first: Float[Any, "pairs dim"]
+    second: Float[Any, "pairs dim"]
 
     @classmethod
-    def of(cls, flow: "TriangularFlow") -> "_Sparse":
+    def of(cls, flow: "TriangularFlow") -> "_Fixed":
+        xp = namespace(flow.log_scale)
+        first, second = flow.pairs[:, 0], flow.pairs[:, 1]
         return cls(
             Coefficients(flow.log_scale[1:]),
             Coefficients(flow.shift[1:]),
             Coefficients(flow.stretch),
+            xp.exp(flow.tail),
+            xp.asarray(first == second),
+            xp.eye(flow.dim)[first],
+            xp.eye(flow.dim)[second],
         )
 
 
@@ -114,30 +134,42 @@ class TriangularFlow(LatentGuide):
 
     def layers(self, noise: Float[Any, "draws dim"]) -> Layers:
         """Return the pieces of the map at some noise."""
-        xp, known = namespace(noise, self.loc), self._coefficients
-        weight = xp.exp(self.tail)
+        xp, fixed = namespace(noise, self.loc), self._fixed
         root = xp.sqrt(1.0 + noise * noise)
-        angle = (_arcsinh(noise, root) + self.skew) * weight
+        angle = (_arcsinh(noise, root) + self.skew) * fixed.weight
         upper = xp.exp(angle)
         lower = 1.0 / upper
         marginal, cosh = 0.5 * (upper - lower), 0.5 * (upper + lower)
-        log_scale = known.log_scale.through(marginal) + self.log_scale[0]
-        shift = known.shift.through(marginal) + self.shift[0]
-        products = product(noise[:, self.pairs[:, 0]], noise[:, self.pairs[:, 1]], self._same(xp))
+        log_scale = fixed.log_scale.through(marginal) + self.log_scale[0]
+        shift = fixed.shift.through(marginal) + self.shift[0]
+        first, second = noise[:, self.pairs[:, 0]], noise[:, self.pairs[:, 1]]
+        products = product(first, second, fixed.same)
         if len(self.pairs):
-            log_scale = log_scale + known.stretch.through(products)
+            log_scale = log_scale + fixed.stretch.through(products)
             shift = shift + products @ self.bend
-        width = xp.exp(log_scale)
-        inner = marginal + self.lean
-        x = inner * width + shift
+        inner, width = marginal + self.lean, xp.exp(log_scale)
+        spread = inner * width
         return Layers(
-            noise, products, log_scale, weight, root, angle, marginal, cosh, inner, width, x
+            noise,
+            first,
+            second,
+            products,
+            log_scale,
+            fixed.weight,
+            root,
+            angle,
+            marginal,
+            cosh,
+            inner,
+            width,
+            spread,
+            spread + shift,
         )
 
     def transform(self, noise: Float[Any, "*draws dim"]) -> Float[Any, "*draws dim"]:
         """Return draws made of standard normal noise."""
         xp, flat = namespace(noise, self.loc), noise.reshape(-1, self.dim)
-        z = xp.concatenate([self.place(layers) for layers in self._in_blocks(flat)])
+        z = xp.concatenate([self.place(layers) for layers in self.in_blocks(flat)])
         return match_dtype(z.reshape(noise.shape), noise)
 
     def place(self, layers: Layers) -> Float[Any, "draws dim"]:
@@ -162,20 +194,15 @@ class TriangularFlow(LatentGuide):
             layers: the map at the noise.
             gradients: of log p with respect to the latent vectors there.
         """
-        white = gradients @ self.scale_tril
-        wide = white * layers.width
-        stretched = wide * layers.inner + 1.0
-        result = self.pull_marginal(white, stretched, wide)
+        fixed, white = self._fixed, gradients @ self.scale_tril
+        stretched = white * layers.spread + 1.0
+        result = self.pull_marginal(white, stretched, white * layers.width)
         result = result * layers.slope + layers.log_slope_gradient
         if len(self.pairs) == 0:
             return result
-        xp, noise = namespace(layers.x, self.loc), layers.noise
-        first, second = self.pairs[:, 0], self.pairs[:, 1]
         bent = white @ self.bend.T + stretched @ self.stretch.T
-        bent = bent * product_scale(self._same(xp))
-        identity = xp.eye(self.dim)
-        result = result + (bent * noise[:, second]) @ identity[first]
-        return result + (bent * noise[:, first]) @ identity[second]
+        bent = bent * product_scale(fixed.same)
+        return result + (bent * layers.second) @ fixed.first + (bent * layers.first) @ fixed.second
 
     def pull_marginal(
         self,
@@ -190,8 +217,8 @@ class TriangularFlow(LatentGuide):
             stretched: those of log p and log_det with respect to the log scales.
             wide: those of log p with respect to h + lean.
         """
-        known = self._coefficients
-        return known.shift.add_back(known.log_scale.add_back(wide, stretched), white)
+        fixed = self._fixed
+        return fixed.shift.add_back(fixed.log_scale.add_back(wide, stretched), white)
 
     def inverse(self, z: Float[Any, "*draws dim"]) -> Float[Any, "*draws dim"]:
         """Return the noise that latent vectors are made of."""
@@ -201,7 +228,7 @@ class TriangularFlow(LatentGuide):
         log_scale = xp.zeros_like(x) + self.log_scale[0]
         shift = xp.zeros_like(x) + self.shift[0]
         pairs = np.asarray(self.pairs)
-        drivers = {*self._coefficients.log_scale.where, *self._coefficients.shift.where}
+        drivers = {*self._fixed.log_scale.where, *self._fixed.shift.where}
         columns: list[Any] = []
         for i in range(self.dim):
             marginal = (x[:, i] - shift[:, i]) * xp.exp(-log_scale[:, i]) - self.lean[i]
@@ -222,7 +249,7 @@ class TriangularFlow(LatentGuide):
     ) -> tuple[Float[np.ndarray, "count dim"], Float[np.ndarray, " count"]]:
         """Return draws and their log densities, which need no inverse."""
         noise = rng.standard_normal((count, self.dim))
-        made = [(self.place(block), self.log_det_of(block)) for block in self._in_blocks(noise)]
+        made = [(self.place(block), self.log_det_of(block)) for block in self.in_blocks(noise)]
         z, log_det = (np.concatenate(parts) for parts in zip(*made, strict=True))
         return z, standard_log_prob(noise) - log_det
 
@@ -262,21 +289,19 @@ class TriangularFlow(LatentGuide):
         marks = xp.sort(xp.asarray(draws.T, copy=True), axis=1)[:, MARKS]
         return _Marginals(draws.mean(axis=0), draws.std(axis=0), marks)
 
-    def _in_blocks(self, noise: Float[Any, "draws dim"]) -> Iterator[Layers]:
-        rows = max(1, BLOCK // self.dim)
+    def in_blocks(self, noise: Float[Any, "draws dim"], rows: int = 0) -> Iterator[Layers]:
+        """Return the layers of so many draws after the other; by default of few enough."""
+        rows = rows or max(1, BLOCK // self.dim)
         return (self.layers(noise[i : i + rows]) for i in range(0, max(len(noise), 1), rows))
 
     @property
-    def _coefficients(self) -> "_Sparse":
-        # Those of a trace must not be kept.
-        return self._sparse if namespace(self.log_scale) is np else _Sparse.of(self)
+    def _fixed(self) -> _Fixed:
+        # That of a trace must not be kept.
+        return self._kept if namespace(self.log_scale, self.tail) is np else _Fixed.of(self)
 
     @functools.cached_property
-    def _sparse(self) -> "_Sparse":
-        return _Sparse.of(self)
-
-    def _same(self, xp: Any) -> Any:
-        return xp.asarray(self.pairs[:, 0] == self.pairs[:, 1])
+    def _kept(self) -> _Fixed:
+        return _Fixed.of(self)
 
 
 def product(first: Any, second: Any, same: Any) -> Any:

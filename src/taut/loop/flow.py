@@ -100,6 +100,8 @@ class FlowFit:
             return outcome
         terms, gap, kept, settled = Terms.none(dim), np.inf, None, False
         for number in range(MOST_ROUNDS):
+            if not np.isfinite(evaluation.loss):
+                break
             grown = grow(terms, evaluation, LEAST_GAIN)
             if settled and grown.size == terms.size:
                 break
@@ -139,7 +141,7 @@ class FlowFit:
         """Fit the free coefficients on the draws of an evaluation; return also the nats gained."""
         guide = terms.flow(start.guide)
         chart = TermsChart(guide, terms)
-        first = evaluate_flow(lambda z: (start.values, start.gradients), guide, start.noise)
+        first = start.at(guide)
         best, _ = descend(
             first,
             lambda point: evaluate_flow(self._monitor, chart.guide(point), start.noise),
@@ -178,7 +180,7 @@ def _wild(guide: TriangularFlow) -> bool:
 
 
 def _log_ratios(evaluation: FlowEvaluation) -> np.ndarray:
-    log_q = standard_log_prob(evaluation.noise) - evaluation.guide.log_det_of(evaluation.layers)
+    log_q = standard_log_prob(evaluation.noise) - evaluation.log_det
     return evaluation.values - log_q
 
 

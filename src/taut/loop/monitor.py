@@ -5,7 +5,7 @@ from typing import Any
 
 from taut.loop.progress import Progress
 from taut.loop.trace import TraceBuilder
-from taut.objectives.matched_elbo import Batch, Evaluation, begin
+from taut.objectives.matched_elbo import Batch, Evaluation, begin, rows_of
 
 
 class OutOfTime(Exception):
@@ -29,6 +29,11 @@ class Monitor:
         self.best: Any = None
         self.gap = float("nan")
         self.trace = TraceBuilder()
+
+    @property
+    def rows(self) -> int:
+        """How many rows are evaluated at once."""
+        return rows_of(self._batch)
 
     def __call__(self, z: Any) -> Any:
         """Evaluate log densities and gradients, unless the time is over."""

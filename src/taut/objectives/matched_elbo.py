@@ -28,6 +28,11 @@ def begin(batch: Batch, z: np.ndarray) -> Callable[[], Results]:
     return functools.partial(batch, z) if start is None else start(z)
 
 
+def rows_of(batch: Batch) -> int:
+    """Return how many rows a batch evaluates at once, 1 where that is not known."""
+    return getattr(batch, "rows", 1)
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """The objective at one guide.

@@ -16,7 +16,10 @@ from jaxtyping import Bool, Float, Int
 from taut.guides.guide import LOG_2PI
 from taut.guides.layers import Layers
 from taut.guides.triangular import TriangularFlow, product
-from taut.objectives.matched_elbo import Batch, Evaluation, begin
+from taut.objectives.matched_elbo import Batch, Evaluation, begin, rows_of
+
+# Draws that are evaluated at once, or a batch of them if that is more.
+ROWS = 512
 
 # A term is taken on if its gradient is this many standard errors from zero, more where there are
 # thousands to choose from; or fewer, if all terms of one source together, such as the scales that
@@ -30,11 +33,11 @@ ALL_PAIRS, ALL_ROWS, DRIVERS = 64, 256, 16
 
 
 @dataclasses.dataclass(frozen=True)
-class FlowEvaluation(Evaluation):
-    """The objective at one flow, with the pieces of its map.
+class Block:
+    """Some draws of an evaluation.
 
     Attributes:
-        layers: the map at the noise.
+        layers: the map at their noise.
         white: gradients with respect to x (draws, dim).
     """
 
@@ -42,20 +45,57 @@ class FlowEvaluation(Evaluation):
     white: Float[np.ndarray, "draws dim"]
 
 
+@dataclasses.dataclass(frozen=True)
+class FlowEvaluation(Evaluation):
+    """The objective at one flow, with the pieces of its map.
+
+    Attributes:
+        log_det: logarithm of the Jacobian's determinant (draws,).
+        blocks: the draws in blocks; none where the loss is infinite.
+        rows: draws in a block.
+    """
+
+    log_det: Float[np.ndarray, " draws"]
+    blocks: tuple[Block, ...]
+    rows: int
+
+    def at(self, guide: TriangularFlow) -> "FlowEvaluation":
+        """Return the same evaluation at another flow that is the same map."""
+        layers = guide.in_blocks(self.noise, self.rows)
+        pairs = zip(layers, self.blocks, strict=True)
+        blocks = tuple(Block(new, old.white) for new, old in pairs)
+        return dataclasses.replace(self, guide=guide, blocks=blocks)
+
+
 def evaluate_flow(batch: Batch, guide: TriangularFlow, noise: np.ndarray) -> FlowEvaluation:
-    """Evaluate the objective at a flow with `batch`, a batched log density and gradient."""
-    loss, values, gradients = np.inf, np.full(len(noise), -np.inf), np.zeros_like(noise)
+    """Evaluate the objective at a flow with `batch`, a batched log density and gradient.
+
+    The density of some draws is evaluated while the next ones are made.
+    """
+    rows = max(ROWS, rows_of(batch))
+    layers, log_dets, results = [], [], []
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        layers = guide.layers(noise)
-        z = guide.place(layers)
-        if np.isfinite(z).all():
-            result = begin(batch, z)
-            entropy = guide.log_det_of(layers).mean() + 0.5 * guide.dim * (1.0 + LOG_2PI)
-            values, gradients = result()
-            loss = -(values.mean() + entropy)
-        white = gradients @ guide.scale_tril
-    loss = loss if np.isfinite(loss) else np.inf
-    return FlowEvaluation(guide, noise, float(loss), values, gradients, layers, white)
+        for some in guide.in_blocks(noise, rows):
+            z = guide.place(some)
+            if not np.isfinite(z.sum()):
+                return _lost(guide, noise, rows)
+            results.append(begin(batch, z))
+            layers.append(some)
+            log_dets.append(guide.log_det_of(some))
+        values, gradients = map(np.concatenate, zip(*(each() for each in results), strict=True))
+        log_det = np.concatenate(log_dets)
+        entropy = log_det.mean() + 0.5 * guide.dim * (1.0 + LOG_2PI)
+        loss = -float(values.mean() + entropy)
+        white = np.split(gradients @ guide.scale_tril, range(rows, len(noise), rows))
+    if not np.isfinite(loss):
+        return _lost(guide, noise, rows)
+    blocks = tuple(Block(*each) for each in zip(layers, white, strict=True))
+    return FlowEvaluation(guide, noise, loss, values, gradients, log_det, blocks, rows)
+
+
+def _lost(guide: TriangularFlow, noise: np.ndarray, rows: int) -> FlowEvaluation:
+    nowhere = np.full(len(noise), -np.inf)
+    return FlowEvaluation(guide, noise, np.inf, nowhere, np.zeros_like(noise), nowhere, (), rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,12 +156,15 @@ def grow(terms: Terms, evaluation: FlowEvaluation, least: float) -> Terms:
     Marginals are freed once the first terms are fitted: free from the start, they take the shape of
     the part of a ridge that the Gaussian has seen.
     """
-    layers, dim = evaluation.layers, evaluation.guide.dim
-    residual = evaluation.white - _score(evaluation)
-    stretched = residual * layers.inner * layers.width
+    dim = evaluation.guide.dim
+    residuals = [block.white - _score(block.layers) for block in evaluation.blocks]
+    spread = np.concatenate([block.layers.spread for block in evaluation.blocks])
+    marginal = np.concatenate([block.layers.marginal for block in evaluation.blocks])
+    residual = np.concatenate(residuals)
+    stretched = residual * spread
     before = np.vstack([np.zeros(dim, bool), np.arange(dim) > np.arange(dim)[:, None]])
     # The curvature of a scale is 2, that of a shift 1, where the flow is still the Gaussian.
-    linear = np.column_stack([np.ones(len(residual)), layers.marginal])
+    linear = np.column_stack([np.ones(len(residual)), marginal])
     scale_gain = _gain(linear, stretched, 2.0, before)
     shift_gain = _gain(linear, residual, 1.0, before)
     driving = scale_gain.sum(axis=1)[1:]
@@ -201,13 +244,12 @@ def _gain(
     return np.where(clear, squares / (2.0 * curvature), 0.0)
 
 
-def _score(evaluation: FlowEvaluation) -> np.ndarray:
+def _score(layers: Layers) -> np.ndarray:
     """Return the gradient of log q with respect to x, but for its terms between coordinates.
 
     What is left out has mean zero times any term, so path gradients stay unbiased.
     """
-    layers = evaluation.layers
-    own = evaluation.noise + layers.log_slope_gradient
+    own = layers.noise + layers.log_slope_gradient
     return -own / (layers.slope * layers.width)
 
 
@@ -264,25 +306,28 @@ class TermsChart:
 
     def gradient(self, evaluation: FlowEvaluation) -> Float[np.ndarray, " size"]:
         """Return the gradient of the loss at the evaluation's flow."""
-        layers, white, guide = evaluation.layers, evaluation.white, evaluation.guide
-        draws = len(white)
-        wide = white * layers.width
-        stretched = wide * layers.inner + 1.0
+        parts = (self._parts(evaluation.guide, block) for block in evaluation.blocks)
+        own, *others = map(sum, zip(*parts, strict=True))
+        root = _marginal_root()[:, : self._own]
+        return -np.concatenate([(root.T @ own).ravel(), *others]) / evaluation.draws
+
+    def _parts(self, guide: TriangularFlow, block: Block) -> list[np.ndarray]:
+        """Return a block's share of the gradient, by kind of term."""
+        layers, white = block.layers, block.white
+        wide, stretched = white * layers.width, white * layers.spread + 1.0
         turned = guide.pull_marginal(white, stretched, wide) * layers.cosh
         turned += layers.marginal / layers.cosh
         skewed = turned * layers.weight
         tailed = turned * layers.angle + 1.0
         sums = (stretched, white, skewed, tailed)
-        own = np.array([each.sum(axis=0) for each in sums])
-        parts = [
-            (_marginal_root()[:, : self._own].T @ own).ravel(),
+        return [
+            np.array([each.sum(axis=0) for each in sums]),
             np.sqrt(0.5) * _products(layers.marginal, stretched, self._scale),
             _products(layers.marginal, white, self._shift),
             (layers.products.T @ white)[self._terms.bend],
             np.sqrt(0.5) * (layers.products.T @ stretched)[self._terms.stretch],
             wide.sum(axis=0)[self._terms.lean],
         ]
-        return -np.concatenate(parts) / draws
 
 
 def _products(features: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:

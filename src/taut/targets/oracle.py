@@ -44,7 +44,7 @@ class Executable:
     """The compiled batch function of a program, made once.
 
     Attributes:
-        batch: rows of the compiled shape.
+        rows: of the compiled shape.
         work: elements computed for one row, counted from the traced function.
         unread: which of the data do not enter the log density.
     """
@@ -72,20 +72,20 @@ class Executable:
 
         graded = jax.make_jaxpr(value_and_grad)(row, data)
         self.work = count_operations(graded.jaxpr)
-        self.batch = _batch_rows(self.work)
+        self.rows = _batch_rows(self.work)
         run = jaxpr_as_fun(straight(graded))
 
         def batched(z, leaves):
             return jax.vmap(lambda point: run(point, *leaves))(z)
 
-        shape = jax.ShapeDtypeStruct((self.batch, program.dim), self.dtype)
+        shape = jax.ShapeDtypeStruct((self.rows, program.dim), self.dtype)
         lowered = jax.jit(batched).lower(shape, data)
-        short = self.batch == BATCH_BY_WORK[0][1]
+        short = self.rows == BATCH_BY_WORK[0][1]
         options = cpu_options(OFTEN_AND_SHORT if short else OFTEN)
         self._compiled = Compiled(lowered, options, self.dtype)
 
     def __call__(self, z: np.ndarray, data: tuple[Any, ...]) -> Any:
-        """Return values (batch,) and gradients (batch, dim) as JAX arrays."""
+        """Return values (rows,) and gradients (rows, dim) as JAX arrays."""
         return self._compiled(z, data)
 
     def wait(self) -> None:
@@ -124,7 +124,7 @@ class Oracle:
                 compiled[key] = Executable(target.program, tuple(target.data))
             self.data = jax.device_put(tuple(target.data))
         self.executable: Executable = compiled[key]
-        self.batch = self.executable.batch
+        self.rows = self.executable.rows
         self.calls = 0
 
     def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -136,15 +136,15 @@ class Oracle:
 
     def begin(self, z: np.ndarray) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
         """Begin to evaluate; call what is returned for the result, and do other work meanwhile."""
-        n, batch = len(z), self.batch
+        n, rows = len(z), self.rows
         with np.errstate(over="ignore"):
-            rows = z.astype(self.dtype)
+            z = z.astype(self.dtype)
         pending = []
         with precision_of(self.dtype):
-            for start in range(0, n, batch):
-                part = rows[start : start + batch]
-                if len(part) < batch:
-                    padding = np.broadcast_to(part[:1], (batch - len(part), self.dim))
+            for start in range(0, n, rows):
+                part = z[start : start + rows]
+                if len(part) < rows:
+                    padding = np.broadcast_to(part[:1], (rows - len(part), self.dim))
                     part = np.concatenate([part, padding])
                 pending.append(self.executable(part, self.data))
         self.calls += len(pending)
@@ -154,15 +154,15 @@ class Oracle:
         values, gradients = np.empty(n), np.empty((n, self.dim))
         for part, (value, gradient) in enumerate(pending):
             _await(gradient)
-            rows = slice(part * self.batch, (part + 1) * self.batch)
+            rows = slice(part * self.rows, (part + 1) * self.rows)
             values[rows] = np.asarray(value)[: n - rows.start]
             gradients[rows] = np.asarray(gradient)[: n - rows.start]
-        # A sum is finite only if all its terms are: one pass over the gradients.
+        # A sum is finite only if all its terms are.
         with np.errstate(invalid="ignore", over="ignore"):
-            bad = ~np.isfinite(values + gradients.sum(axis=1))
-        if bad.any():
-            values[bad] = -np.inf
-            gradients[bad] = 0.0
+            if not np.isfinite(values.sum() + gradients.sum()):
+                bad = ~np.isfinite(values + gradients.sum(axis=1))
+                values[bad] = -np.inf
+                gradients[bad] = 0.0
         return values, gradients
 
     @property
