@@ -32,7 +32,9 @@ def test_the_share_of_a_second_mode_is_told(kind, seed):
         "mean-field": MeanFieldNormal(np.zeros(DIM), np.ones(DIM)),
         "flow": TriangularFlow.around(ROUND),
     }
-    found = beyond_a_dip(TWO, guides[kind], _states(seed, 6))
+    states = _states(seed, 6)
+    # The flow is the standard normal itself, whose noise its states are.
+    found = beyond_a_dip(TWO, guides[kind], states, states)
     # One in a hundred is not counted, 2.3 sd before its mode, where the rise is less than a nat.
     assert 0.9 * 6 / CHAINS < found <= 6 / CHAINS
 
@@ -45,7 +47,8 @@ def test_a_gaussian_has_no_dips(seed):
     states = mean + rng.standard_normal((KEPT, CHAINS, DIM)) @ root.T
     # However far off the guide is: straight lines to draws of it never rise again by a nat.
     for scale in (0.3, 1.0, 3.0):
-        assert beyond_a_dip(gaussian(mean, cov), FullRankNormal(mean, scale * root), states) == 0.0
+        guide = FullRankNormal(mean, scale * root)
+        assert beyond_a_dip(gaussian(mean, cov), guide, states, states) == 0.0
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -53,7 +56,7 @@ def test_a_share_larger_than_what_is_looked_at_is_estimated(seed, within_error):
     share = 0.3
     states = np.random.default_rng(seed).standard_normal((16, 256, DIM))
     states[:, : round(share * 256)] += AWAY
-    found = beyond_a_dip(TWO, ROUND, states)
+    found = beyond_a_dip(TWO, ROUND, states, states)
     # The others are a sample; the farthest sixteenth is counted in full.
     within_error(found, round(share * 256) / 256, 0.5 / np.sqrt(OTHERS))
 
@@ -64,12 +67,14 @@ def test_nothing_at_all_between_two_modes_is_a_dip():
         empty = np.abs(z[:, 0] - 3.5) < 1.5
         return np.where(empty, -np.inf, values), np.where(empty[:, None], 0.0, gradients)
 
-    assert beyond_a_dip(split, ROUND, _states(0, 6)) > 0.8 * 6 / CHAINS
+    states = _states(0, 6)
+    assert beyond_a_dip(split, ROUND, states, states) > 0.8 * 6 / CHAINS
 
 
 def test_one_chain_that_strays_is_no_region():
-    assert beyond_a_dip(TWO, ROUND, _states(0, LEAST_CHAINS - 1)) == 0.0
-    assert beyond_a_dip(TWO, ROUND, _states(0, LEAST_CHAINS)) > 0.0
+    one, enough = _states(0, LEAST_CHAINS - 1), _states(0, LEAST_CHAINS)
+    assert beyond_a_dip(TWO, ROUND, one, one) == 0.0
+    assert beyond_a_dip(TWO, ROUND, enough, enough) > 0.0
 
 
 def test_the_cost_does_not_grow_with_the_states():
@@ -80,7 +85,8 @@ def test_the_cost_does_not_grow_with_the_states():
         return TWO(z)
 
     for times in (1, 20):
-        beyond_a_dip(counted, ROUND, np.tile(_states(0, 6), (times, 1, 1)))
+        states = np.tile(_states(0, 6), (times, 1, 1))
+        beyond_a_dip(counted, ROUND, states, states)
     assert sum(seen) == 2 * (FARTHEST + OTHERS) * (STEPS + 1)
 
 
@@ -88,6 +94,7 @@ def test_guides_of_several_pieces_and_many_dimensions_are_left():
     two = MixtureNormal(
         np.array([0.9, 0.1]), np.array([np.zeros(DIM), AWAY]), np.array([np.eye(DIM)] * 2)
     )
-    assert beyond_a_dip(TWO, two, _states(0, 6)) is None
+    states, empty = _states(0, 6), np.zeros((1, 2, MOST_DIM + 1))
+    assert beyond_a_dip(TWO, two, states, states) is None
     wide = MeanFieldNormal(np.zeros(MOST_DIM + 1), np.ones(MOST_DIM + 1))
-    assert beyond_a_dip(TWO, wide, np.zeros((1, 2, MOST_DIM + 1))) is None
+    assert beyond_a_dip(TWO, wide, empty, empty) is None

@@ -37,6 +37,7 @@ def _chains(drift=0.0, ratio=1.0, settled=True, chains=256, confirmed=False, gro
     return Chains(
         states,
         log_p,
+        states,
         np.arange(chains) % groups,
         mean_drift,
         sd_ratio,

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from taut.diagnostics.finding import Finding
 from taut.guides.guide import GaussianGuide, Guide, standard_log_prob
 from taut.guides.triangular import TriangularFlow
-from taut.objectives.matched_elbo import Batch
+from taut.objectives.matched_elbo import Batch, begin
 
 # So many of the farthest states are looked at, and some of the others, in so many steps. In higher
 # dimension guides are of one piece, and their maps take longer than the density.
@@ -26,7 +26,10 @@ LEAST_CHAINS = 2
 
 
 def beyond_a_dip(
-    batch: Batch, guide: Guide, states: Float[np.ndarray, "kept chains dim"]
+    batch: Batch,
+    guide: Guide,
+    states: Float[np.ndarray, "kept chains dim"],
+    positions: Float[np.ndarray, "kept chains dim"],
 ) -> float | None:
     """Return the share of states that lie beyond a dip of the density, seen from a guide's middle.
 
@@ -34,6 +37,7 @@ def beyond_a_dip(
         batch: batched log density and gradient.
         guide: a Gaussian or a flow.
         states: of chains that have settled.
+        positions: the noise that a flow makes them of; not looked at for a Gaussian.
 
     Returns:
         The share, estimated from some of them; zero if all found are of one chain. None for guides
@@ -44,11 +48,13 @@ def beyond_a_dip(
     if guide.dim > MOST_DIM:
         return None
     if isinstance(guide, TriangularFlow):
-        with np.errstate(over="ignore", invalid="ignore"):
-            noise = guide.inverse(z)
+        noise = positions.reshape(-1, guide.dim)
         rows, shares = _chosen(standard_log_prob(noise))
-        layers = guide.layers((along * noise[rows]).reshape(-1, guide.dim))
-        values = batch(guide.place(layers))[0] + guide.log_det_of(layers)
+        results, log_dets = [], []
+        for layers in guide.in_blocks((along * noise[rows]).reshape(-1, guide.dim)):
+            results.append(begin(batch, guide.place(layers)))
+            log_dets.append(guide.log_det_of(layers))
+        values = np.concatenate([each()[0] for each in results]) + np.concatenate(log_dets)
     elif isinstance(guide, GaussianGuide):
         # In straight lines, as its noise, with a Jacobian that is the same everywhere.
         (rows, shares), middle = _chosen(guide.log_prob(z)), guide.mean()

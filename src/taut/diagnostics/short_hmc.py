@@ -7,6 +7,7 @@ chains have forgotten where they started, the same chains give corrected draws.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 
@@ -43,6 +44,8 @@ class Chains:
     Attributes:
         states: the kept states (kept, chains, dim), in the latent space.
         log_p: their log densities (kept, chains).
+        positions: the states in the coordinates that were walked in (kept, chains, dim): the noise
+            of a flow.
         groups: the component of the guide each chain started in (chains,).
         mean_drift: (mean of kept states - guide's mean) / guide's sd, per coordinate; of their
             normal scores where the guide is no Gaussian.
@@ -57,6 +60,7 @@ class Chains:
 
     states: Float[np.ndarray, "kept chains dim"]
     log_p: Float[np.ndarray, "kept chains"]
+    positions: Float[np.ndarray, "kept chains dim"]
     groups: Int[np.ndarray, " chains"]
     mean_drift: Float[np.ndarray, " dim"]
     sd_ratio: Float[np.ndarray, " dim"]
@@ -67,7 +71,7 @@ class Chains:
     confirmed: bool = False
     beyond: float | None = None
 
-    @property
+    @functools.cached_property
     def effective(self) -> float:
         """Effective number of draws for the worst coordinate's mean, from the chains' spread."""
         return _effective(self.states, self.groups)
@@ -134,7 +138,16 @@ class ShortHmc:
             )
             drift, ratio = moments.mean, moments.sd
             yield Chains(
-                states, log_p, self._groups, drift, ratio, memory, settled, number, acceptance
+                states,
+                log_p,
+                latest.positions,
+                self._groups,
+                drift,
+                ratio,
+                memory,
+                settled,
+                number,
+                acceptance,
             )
             if settled:
                 return
@@ -167,6 +180,7 @@ class ShortHmc:
                 chains,
                 states=states[spread],
                 log_p=log_p[spread],
+                positions=latest.positions[spread],
                 mean_drift=moments.mean,
                 sd_ratio=moments.sd,
                 settled=quiet > 0,
@@ -208,6 +222,7 @@ class ShortHmc:
             chains,
             states=np.concatenate([chains.states, latest.states]),
             log_p=np.concatenate([chains.log_p, latest.log_p]),
+            positions=np.concatenate([chains.positions, latest.positions]),
             mean_drift=moments.mean,
             sd_ratio=moments.sd,
             rounds=chains.rounds + 1,
@@ -275,7 +290,8 @@ def _effective(states: np.ndarray, groups: np.ndarray) -> float:
     centred = states - states.mean(axis=0)
     centres = _centred(states.mean(axis=0), groups)
     spread = (centres**2).sum(axis=0) / (count - 1) / count
-    variance = (centred**2).mean(axis=(0, 1)) + (centres**2).mean(axis=0)
+    flat = _flat(centred)
+    variance = np.einsum("ij,ij->j", flat, flat) / len(flat) + (centres**2).mean(axis=0)
     return float(min((variance / np.maximum(spread, 1e-300)).min(), kept * count))
 
 

@@ -4,10 +4,46 @@ import dataclasses
 import functools
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from taut._core.namespace import namespace
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """Noise, and the pieces of the map that no coefficient changes.
+
+    Attributes:
+        value: e (draws, dim).
+        root: sqrt(1 + e^2) (draws, dim).
+        arcsinh: of e (draws, dim).
+        first: the noise that comes first in each product (draws, pairs).
+        second: that which comes second, likewise.
+        products: orthonormal products of pairs of noise (draws, pairs).
+    """
+
+    value: Float[Any, "draws dim"]
+    root: Float[Any, "draws dim"]
+    arcsinh: Float[Any, "draws dim"]
+    first: Float[Any, "draws pairs"]
+    second: Float[Any, "draws pairs"]
+    products: Float[Any, "draws pairs"]
+
+    @classmethod
+    def of(cls, value: Float[Any, "draws dim"], pairs: Int[Any, "pairs 2"], same: Any) -> "Noise":
+        """Make the pieces.
+
+        Args:
+            value: the noise.
+            pairs: which noise each product is made of.
+            same: whether a product is a square (pairs,).
+        """
+        root = namespace(value).sqrt(1.0 + value * value)
+        first, second = value[:, pairs[:, 0]], value[:, pairs[:, 1]]
+        products = product(first, second, same)
+        return cls(value, root, _arcsinh(value, root), first, second, products)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,13 +53,9 @@ class Layers:
     What is needed only to differentiate is made when it is asked for.
 
     Attributes:
-        noise: e (draws, dim).
-        first: the noise that comes first in each product (draws, pairs).
-        second: that which comes second, likewise.
-        products: orthonormal products of pairs of noise (draws, pairs).
+        noise: e, and what is made of it alone.
         log_scale: s (draws, dim).
         weight: tail weights (dim,).
-        root: sqrt(1 + e^2) (draws, dim).
         angle: (arcsinh(e) + skew) weight, of which h is the hyperbolic sine (draws, dim).
         marginal: h (draws, dim).
         cosh: hyperbolic cosine of the angle (draws, dim).
@@ -33,13 +65,9 @@ class Layers:
         x: the result (draws, dim).
     """
 
-    noise: Float[Any, "draws dim"]
-    first: Float[Any, "draws pairs"]
-    second: Float[Any, "draws pairs"]
-    products: Float[Any, "draws pairs"]
+    noise: Noise
     log_scale: Float[Any, "draws dim"]
     weight: Float[Any, " dim"]
-    root: Float[Any, "draws dim"]
     angle: Float[Any, "draws dim"]
     marginal: Float[Any, "draws dim"]
     cosh: Float[Any, "draws dim"]
@@ -51,12 +79,13 @@ class Layers:
     @functools.cached_property
     def slope(self) -> Float[Any, "draws dim"]:
         """Derivative of h."""
-        return self.cosh / self.root * self.weight
+        return self.cosh / self.noise.root * self.weight
 
     @functools.cached_property
     def log_slope_gradient(self) -> Float[Any, "draws dim"]:
         """Derivative of the logarithm of the slope."""
-        return (self.marginal / self.cosh * self.weight - self.noise / self.root) / self.root
+        noise = self.noise
+        return (self.marginal / self.cosh * self.weight - noise.value / noise.root) / noise.root
 
 
     def prepare(self) -> None:
@@ -100,6 +129,23 @@ class Coefficients:
         result = result.copy()
         result[:, self._rows] += gradients @ self._matrix.T
         return result
+
+
+def product(first: Any, second: Any, same: Any) -> Any:
+    """Return the Hermite polynomial of a pair of noise: mean zero, variance one, uncorrelated."""
+    return (first * second - same) * product_scale(same)
+
+
+def product_scale(same: Any) -> Any:
+    """Return what a product of a pair is multiplied by to have variance one."""
+    return 1.0 - same * (1.0 - 0.5**0.5)
+
+
+def _arcsinh(value: Any, root: Any) -> Any:
+    """Return arcsinh, with root = sqrt(1 + value^2); NumPy's own takes most of a flow's time."""
+    if namespace(value) is np:
+        return np.copysign(np.log(np.abs(value) + root), value)
+    return jnp.arcsinh(value)
 
 
 def _filled(matrix: Any) -> Any:

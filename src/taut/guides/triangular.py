@@ -14,7 +14,6 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import scipy.special
 from jaxtyping import Float, Int
@@ -23,7 +22,7 @@ from taut._core.modules import module
 from taut._core.namespace import match_dtype, namespace, solve_lower
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.guide import LatentGuide, standard_log_prob
-from taut.guides.layers import Coefficients, Layers
+from taut.guides.layers import Coefficients, Layers, Noise, product, product_scale
 from taut.guides.noise import matched_noise
 
 # Fixed draws that the moments, which have no short closed form, are taken from; and the ranks of
@@ -132,31 +131,29 @@ class TriangularFlow(LatentGuide):
         """How many standard normal numbers make one draw: `dim`."""
         return self.dim
 
-    def layers(self, noise: Float[Any, "draws dim"]) -> Layers:
-        """Return the pieces of the map at some noise."""
-        xp, fixed = namespace(noise, self.loc), self._fixed
-        root = xp.sqrt(1.0 + noise * noise)
-        angle = (_arcsinh(noise, root) + self.skew) * fixed.weight
+    def prepared(self, noise: Float[Any, "draws dim"]) -> Noise:
+        """Return some noise with what of the map depends on it alone, and on `pairs`."""
+        return Noise.of(noise, self.pairs, self._fixed.same)
+
+    def layers(self, noise: Float[Any, "draws dim"] | Noise) -> Layers:
+        """Return the pieces of the map at some noise, which may have been prepared."""
+        noise = noise if isinstance(noise, Noise) else self.prepared(noise)
+        xp, fixed = namespace(noise.value, self.loc), self._fixed
+        angle = (noise.arcsinh + self.skew) * fixed.weight
         upper = xp.exp(angle)
         lower = 1.0 / upper
         marginal, cosh = 0.5 * (upper - lower), 0.5 * (upper + lower)
         log_scale = fixed.log_scale.through(marginal) + self.log_scale[0]
         shift = fixed.shift.through(marginal) + self.shift[0]
-        first, second = noise[:, self.pairs[:, 0]], noise[:, self.pairs[:, 1]]
-        products = product(first, second, fixed.same)
         if len(self.pairs):
-            log_scale = log_scale + fixed.stretch.through(products)
-            shift = shift + products @ self.bend
+            log_scale = log_scale + fixed.stretch.through(noise.products)
+            shift = shift + noise.products @ self.bend
         inner, width = marginal + self.lean, xp.exp(log_scale)
         spread = inner * width
         return Layers(
             noise,
-            first,
-            second,
-            products,
             log_scale,
             fixed.weight,
-            root,
             angle,
             marginal,
             cosh,
@@ -202,7 +199,8 @@ class TriangularFlow(LatentGuide):
             return result
         bent = white @ self.bend.T + stretched @ self.stretch.T
         bent = bent * product_scale(fixed.same)
-        return result + (bent * layers.second) @ fixed.first + (bent * layers.first) @ fixed.second
+        first, second = layers.noise.first, layers.noise.second
+        return result + (bent * second) @ fixed.first + (bent * first) @ fixed.second
 
     def pull_marginal(
         self,
@@ -289,9 +287,9 @@ class TriangularFlow(LatentGuide):
         marks = xp.sort(xp.asarray(draws.T, copy=True), axis=1)[:, MARKS]
         return _Marginals(draws.mean(axis=0), draws.std(axis=0), marks)
 
-    def in_blocks(self, noise: Float[Any, "draws dim"], rows: int = 0) -> Iterator[Layers]:
-        """Return the layers of so many draws after the other; by default of few enough."""
-        rows = rows or max(1, BLOCK // self.dim)
+    def in_blocks(self, noise: Float[Any, "draws dim"]) -> Iterator[Layers]:
+        """Return the layers of so few draws after the other that they stay in the cache."""
+        rows = max(1, BLOCK // self.dim)
         return (self.layers(noise[i : i + rows]) for i in range(0, max(len(noise), 1), rows))
 
     @property
@@ -302,20 +300,3 @@ class TriangularFlow(LatentGuide):
     @functools.cached_property
     def _kept(self) -> _Fixed:
         return _Fixed.of(self)
-
-
-def product(first: Any, second: Any, same: Any) -> Any:
-    """Return the Hermite polynomial of a pair of noise: mean zero, variance one, uncorrelated."""
-    return (first * second - same) * product_scale(same)
-
-
-def product_scale(same: Any) -> Any:
-    """Return what a product of a pair is multiplied by to have variance one."""
-    return 1.0 - same * (1.0 - 0.5**0.5)
-
-
-def _arcsinh(value: Any, root: Any) -> Any:
-    """Return arcsinh, with root = sqrt(1 + value^2); NumPy's own takes most of a flow's time."""
-    if namespace(value) is np:
-        return np.copysign(np.log(np.abs(value) + root), value)
-    return jnp.arcsinh(value)

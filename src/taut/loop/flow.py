@@ -142,9 +142,12 @@ class FlowFit:
         guide = terms.flow(start.guide)
         chart = TermsChart(guide, terms)
         first = start.at(guide)
+        prepared = [block.layers.noise for block in first.blocks]
         best, _ = descend(
             first,
-            lambda point: evaluate_flow(self._monitor, chart.guide(point), start.noise),
+            lambda point: evaluate_flow(
+                self._monitor, chart.guide(point), start.noise, prepared
+            ),
             lambda point, evaluation: chart.gradient(evaluation),
             chart.size,
             lambda evaluation: FINISHED * self._tolerance,

@@ -8,14 +8,15 @@ where the flow is right.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.linalg
 from jaxtyping import Bool, Float, Int
 
 from taut.guides.guide import LOG_2PI
-from taut.guides.layers import Layers
-from taut.guides.triangular import TriangularFlow, product
+from taut.guides.layers import Layers, Noise, product
+from taut.guides.triangular import TriangularFlow
 from taut.objectives.matched_elbo import Batch, Evaluation, begin, rows_of
 
 # Draws that are evaluated at once, or a batch of them if that is more.
@@ -52,33 +53,43 @@ class FlowEvaluation(Evaluation):
     Attributes:
         log_det: logarithm of the Jacobian's determinant (draws,).
         blocks: the draws in blocks; none where the loss is infinite.
-        rows: draws in a block.
     """
 
     log_det: Float[np.ndarray, " draws"]
     blocks: tuple[Block, ...]
-    rows: int
 
     def at(self, guide: TriangularFlow) -> "FlowEvaluation":
         """Return the same evaluation at another flow that is the same map."""
-        layers = guide.in_blocks(self.noise, self.rows)
-        pairs = zip(layers, self.blocks, strict=True)
-        blocks = tuple(Block(new, old.white) for new, old in pairs)
-        return dataclasses.replace(self, guide=guide, blocks=blocks)
+        blocks = [Block(guide.layers(b.layers.noise.value), b.white) for b in self.blocks]
+        return dataclasses.replace(self, guide=guide, blocks=tuple(blocks))
 
 
-def evaluate_flow(batch: Batch, guide: TriangularFlow, noise: np.ndarray) -> FlowEvaluation:
-    """Evaluate the objective at a flow with `batch`, a batched log density and gradient.
+def evaluate_flow(
+    batch: Batch,
+    guide: TriangularFlow,
+    noise: np.ndarray,
+    prepared: Sequence[Noise] | None = None,
+) -> FlowEvaluation:
+    """Evaluate the objective at a flow.
 
     The density of some draws is evaluated while the next ones are made.
+
+    Args:
+        batch: batched log density and gradient.
+        guide: the flow.
+        noise: what its draws are made of.
+        prepared: the same in blocks, if they are known.
     """
-    rows = max(ROWS, rows_of(batch))
     layers, log_dets, results = [], [], []
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for some in guide.in_blocks(noise, rows):
+        if prepared is None:
+            rows = max(ROWS, rows_of(batch))
+            prepared = [guide.prepared(noise[i : i + rows]) for i in range(0, len(noise), rows)]
+        for block in prepared:
+            some = guide.layers(block)
             z = guide.place(some)
             if not np.isfinite(z.sum()):
-                return _lost(guide, noise, rows)
+                return _lost(guide, noise)
             results.append(begin(batch, z))
             layers.append(some)
             log_dets.append(guide.log_det_of(some))
@@ -86,16 +97,17 @@ def evaluate_flow(batch: Batch, guide: TriangularFlow, noise: np.ndarray) -> Flo
         log_det = np.concatenate(log_dets)
         entropy = log_det.mean() + 0.5 * guide.dim * (1.0 + LOG_2PI)
         loss = -float(values.mean() + entropy)
-        white = np.split(gradients @ guide.scale_tril, range(rows, len(noise), rows))
+        ends = np.cumsum([len(block.value) for block in prepared])[:-1]
+        white = np.split(gradients @ guide.scale_tril, ends)
     if not np.isfinite(loss):
-        return _lost(guide, noise, rows)
+        return _lost(guide, noise)
     blocks = tuple(Block(*each) for each in zip(layers, white, strict=True))
-    return FlowEvaluation(guide, noise, loss, values, gradients, log_det, blocks, rows)
+    return FlowEvaluation(guide, noise, loss, values, gradients, log_det, blocks)
 
 
-def _lost(guide: TriangularFlow, noise: np.ndarray, rows: int) -> FlowEvaluation:
+def _lost(guide: TriangularFlow, noise: np.ndarray) -> FlowEvaluation:
     nowhere = np.full(len(noise), -np.inf)
-    return FlowEvaluation(guide, noise, np.inf, nowhere, np.zeros_like(noise), nowhere, (), rows)
+    return FlowEvaluation(guide, noise, np.inf, nowhere, np.zeros_like(noise), nowhere, ())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,10 +175,8 @@ def grow(terms: Terms, evaluation: FlowEvaluation, least: float) -> Terms:
     residual = np.concatenate(residuals)
     stretched = residual * spread
     before = np.vstack([np.zeros(dim, bool), np.arange(dim) > np.arange(dim)[:, None]])
-    # The curvature of a scale is 2, that of a shift 1, where the flow is still the Gaussian.
     linear = np.column_stack([np.ones(len(residual)), marginal])
-    scale_gain = _gain(linear, stretched, 2.0, before)
-    shift_gain = _gain(linear, residual, 1.0, before)
+    scale_gain, shift_gain = _gains(linear, stretched, residual, before)
     driving = scale_gain.sum(axis=1)[1:]
     drivers = np.zeros(dim, bool)
     drivers[np.argsort(-driving, kind="stable")[:DRIVERS]] = True
@@ -197,8 +207,7 @@ def _grow_pairs(
         first, second = first[wanted], second[wanted]
     after = np.arange(dim) > second[:, None]
     products = product(noise[:, first], noise[:, second], first == second)
-    bend_gain = _gain(products, residual, 1.0, after)
-    stretch_gain = _gain(products, stretched, 2.0, after)
+    stretch_gain, bend_gain = _gains(products, stretched, residual, after)
     bent, scaled = bend_gain > least, stretch_gain > least
     total = np.where(bent, bend_gain, 0.0).sum(axis=1)
     total += np.where(scaled, stretch_gain, 0.0).sum(axis=1)
@@ -223,13 +232,24 @@ def _grow_pairs(
     )
 
 
+def _gains(
+    features: np.ndarray, stretched: np.ndarray, residual: np.ndarray, allowed: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nats each term of the log scales, and of the shifts, promises (features, dim).
+
+    They are zero where the gradient is not clear.
+    """
+    draws, both = len(features), np.hstack([stretched, residual])
+    mean = features.T @ both / draws
+    variance = np.maximum((features**2).T @ both**2 / draws - mean**2, 0.0) / draws
+    (scale_mean, mean), (scale_variance, variance) = (np.hsplit(a, 2) for a in (mean, variance))
+    # The curvature of a scale is 2, that of a shift 1, where the flow is still the Gaussian.
+    return _gain(scale_mean, scale_variance, 2.0, allowed), _gain(mean, variance, 1.0, allowed)
+
+
 def _gain(
-    features: np.ndarray, residual: np.ndarray, curvature: float, allowed: np.ndarray
+    mean: np.ndarray, variance: np.ndarray, curvature: float, allowed: np.ndarray
 ) -> np.ndarray:
-    """Return the nats each term promises (features, dim), zero where its gradient is not clear."""
-    draws = len(features)
-    mean = features.T @ residual / draws
-    variance = np.maximum((features**2).T @ residual**2 / draws - mean**2, 0.0) / draws
     variance = np.where(allowed, variance, 0.0)
     squares = np.where(allowed, mean**2, 0.0)
     # The largest of so many gradients stands out by as much where all are noise.
@@ -249,7 +269,7 @@ def _score(layers: Layers) -> np.ndarray:
 
     What is left out has mean zero times any term, so path gradients stay unbiased.
     """
-    own = layers.noise + layers.log_slope_gradient
+    own = layers.noise.value + layers.log_slope_gradient
     return -own / (layers.slope * layers.width)
 
 
@@ -324,8 +344,8 @@ class TermsChart:
             np.array([each.sum(axis=0) for each in sums]),
             np.sqrt(0.5) * _products(layers.marginal, stretched, self._scale),
             _products(layers.marginal, white, self._shift),
-            (layers.products.T @ white)[self._terms.bend],
-            np.sqrt(0.5) * (layers.products.T @ stretched)[self._terms.stretch],
+            (layers.noise.products.T @ white)[self._terms.bend],
+            np.sqrt(0.5) * (layers.noise.products.T @ stretched)[self._terms.stretch],
             wide.sum(axis=0)[self._terms.lean],
         ]
 
