@@ -103,7 +103,7 @@ def separated(batch: Batch, first: Any, second: Any) -> bool:
 def apart(first: Any, second: Any) -> bool:
     """Whether two Gaussians lie outside each other: squared distance above 9 + 2 dim both ways."""
     limit = 9.0 + 2.0 * first.dim
-    return min(_squared_distance(first, second), _squared_distance(second, first)) > limit
+    return all(_squared_distance(a, b) > limit for a, b in ((first, second), (second, first)))
 
 
 def _squared_distance(point: Any, guide: Any) -> float:

@@ -105,8 +105,7 @@ class Ascents:
         small = (decrease < SMALL) & (predicted < SMALL)
         self._small[rows] = np.where(small, self._small[rows] + 1, 0)
         self.active[rows[self._small[rows] >= 2]] = False
-        for row in rows:
-            self.history[row].append(self._point(row))
+        self._remember(rows)
 
     def _reject(self, rows: np.ndarray, finite: np.ndarray) -> None:
         self._failures[rows] += 1
@@ -130,27 +129,30 @@ class Ascents:
         return -gradient / np.maximum(1.0, np.linalg.norm(gradient, axis=1, keepdims=True))
 
     def _newton(self, rows: np.ndarray) -> np.ndarray:
-        steps, changes = self._steps[rows], self._changes[rows]
-        inverse = self._inverse[rows]
-        result = self.gradient[rows].copy()
-        weights = np.zeros((len(rows), MEMORY))
-        for i in reversed(range(MEMORY)):  # a forgotten pair has inverse zero and no effect
-            weights[:, i] = inverse[:, i] * (steps[:, i] * result).sum(axis=1)
+        first = MEMORY - self._filled[rows].max(initial=0)
+        steps, changes = self._steps[rows, first:], self._changes[rows, first:]
+        inverse = self._inverse[rows, first:]
+        result = self.gradient[rows]
+        pairs, weights = range(MEMORY - first), np.zeros_like(inverse)
+        for i in reversed(pairs):  # a forgotten pair has inverse zero and no effect
+            weights[:, i] = inverse[:, i] * np.einsum("ij,ij->i", steps[:, i], result)
             result -= weights[:, i, None] * changes[:, i]
+        if not pairs:
+            return -result
         last = (changes[:, -1] ** 2).sum(axis=1)
         scale = np.where(inverse[:, -1] > 0, 1.0 / np.maximum(inverse[:, -1] * last, 1e-300), 1.0)
         result *= scale[:, None]
-        for i in range(MEMORY):
-            weight = inverse[:, i] * (changes[:, i] * result).sum(axis=1)
+        for i in pairs:
+            weight = inverse[:, i] * np.einsum("ij,ij->i", changes[:, i], result)
             result += steps[:, i] * (weights[:, i] - weight)[:, None]
         return -result
 
-    def _point(self, row: int) -> PathPoint:
-        filled = self._filled[row]
-        return PathPoint(
-            self.position[row].copy(),
-            self.gradient[row].copy(),
-            self._steps[row, MEMORY - filled :].copy(),
-            self._changes[row, MEMORY - filled :].copy(),
-            -self.loss[row],
-        )
+    def _remember(self, rows: np.ndarray) -> None:
+        """Add where the paths are to their histories, as views of copies of all."""
+        arrays = (self.position, self.gradient, self._steps, self._changes, -self.loss)
+        firsts = MEMORY - self._filled[rows]
+        for row, first, *point in zip(rows, firsts, *(a[rows] for a in arrays), strict=True):
+            position, gradient, steps, changes, log_density = point
+            self.history[row].append(
+                PathPoint(position, gradient, steps[first:], changes[first:], log_density)
+            )
