@@ -35,9 +35,9 @@ def _check_stopped(fit, reason):
 def calls(regression):
     """How often a whole fit evaluates the batch."""
     count = []
-    call = Monitor.__call__
+    call = Monitor.begin
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Monitor, "__call__", lambda self, z: (count.append(1), call(self, z))[1])
+        patch.setattr(Monitor, "begin", lambda self, z: (count.append(1), call(self, z))[1])
         _fit(regression)
     return len(count)
 
@@ -75,7 +75,7 @@ def test_a_budget_that_is_spent_somewhere_on_the_way(share, calls, regression, m
 @pytest.mark.parametrize("share", SHARES[1:])
 def test_ctrl_c_somewhere_on_the_way(share, calls, regression, monkeypatch):
     limit, looked = int(share * calls), []
-    call = Monitor.__call__
+    call = Monitor.begin
 
     def interrupted(self, z):
         looked.append(1)
@@ -83,7 +83,7 @@ def test_ctrl_c_somewhere_on_the_way(share, calls, regression, monkeypatch):
             raise KeyboardInterrupt
         return call(self, z)
 
-    monkeypatch.setattr(Monitor, "__call__", interrupted)
+    monkeypatch.setattr(Monitor, "begin", interrupted)
     fit = _fit(regression)
     assert len(looked) > limit
     _check_stopped(fit, "interrupted")
@@ -95,7 +95,7 @@ def test_ctrl_c_before_anything_is_known_is_passed_on(regression, monkeypatch):
     def interrupted(self, z):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Monitor, "__call__", interrupted)
+    monkeypatch.setattr(Monitor, "begin", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _fit(regression)
 

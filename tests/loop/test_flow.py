@@ -9,6 +9,7 @@ from seeds import SEEDS
 
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mixture_normal import MixtureNormal
+from taut.guides.triangular import TriangularFlow
 from taut.loop.allowance import ALLOWED_FITS
 from taut.loop.flow import FEWEST_DRAWS, LARGEST_DRAWS, FlowFit, _better, _lacking, climb
 from taut.loop.gaussian import GaussianSearch
@@ -106,6 +107,37 @@ def test_what_the_flow_holds_it_finds(name, seed):
     lower, _ = _elbo(batch, before.guide, seed)
     assert elbo > lower
     assert -max(0.05, 3.0 * after.verdict.expected_gap) - 5.0 * error < elbo < 5.0 * error
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_round_that_wins_nothing_is_the_last_and_is_not_kept(seed, monkeypatch):
+    batch, dim = POSTERIORS["funnel"]
+    seen, evaluate = [], FlowFit._evaluate
+
+    def evaluated(self, guide, draws):
+        seen.append(guide)
+        return evaluate(self, guide, draws)
+
+    monkeypatch.setattr(FlowFit, "_evaluate", evaluated)
+    monkeypatch.setattr(FlowFit, "_gain", lambda *arguments: -0.1)
+    _, after, _ = _fit("auto", batch, dim, seed)
+    # The Gaussian, and what the first two rounds made of it.
+    assert len(seen) == 3
+    assert after.guide is seen[1]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_gain_is_told_on_the_same_draws(seed):
+    cov, scale = np.eye(3), 1.1
+    right, wide = (
+        TriangularFlow.around(FullRankNormal(np.zeros(3), s * np.eye(3))) for s in (1.0, scale)
+    )
+    monitor, rng = Monitor(gaussian(np.zeros(3), cov), Progress(False)), np.random.default_rng(seed)
+    fit = FlowFit(monitor, rng, DOUBLE, 0.02, np.inf)
+    fresh = fit._evaluate(right, 512)
+    # What is lost by a wide Gaussian in closed form; its draws have exactly the moments.
+    lost = 3.0 * (0.5 * (scale**2 - 1.0) - np.log(scale))
+    assert fit._gain(wide, fresh) == pytest.approx(lost, abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -10,6 +10,7 @@ from seeds import SEEDS
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.noise import matched_noise
 from taut.guides.triangular import TriangularFlow
+from taut.objectives import triangular
 from taut.objectives.triangular import Terms, TermsChart, evaluate_flow, grow
 
 DIM = 4
@@ -66,6 +67,27 @@ def test_the_gradient_is_the_slope_of_the_loss(seed):
     # Richardson's extrapolation of two central differences: an error of order h^4.
     first, second = ((loss(h).loss - loss(-h).loss) / (2.0 * h) for h in (2e-3, 1e-3))
     assert (4.0 * second - first) / 3.0 == pytest.approx(slope, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_blocks_of_draws_make_the_same_evaluation(seed, monkeypatch, same_to_rounding):
+    rng = np.random.default_rng(seed)
+    terms = _terms(DIM, rng)
+    chart = TermsChart(terms.flow(_around(DIM, rng)), terms)
+    flow, noise = chart.guide(0.1 * rng.normal(size=chart.size)), matched_noise(100, DIM, rng)
+    whole = evaluate_flow(log_gamma(2.0), flow, noise)
+    monkeypatch.setattr(triangular, "ROWS", 32)
+    parts = evaluate_flow(log_gamma(2.0), flow, noise)
+    prepared = [block.layers.noise for block in parts.blocks]
+    again = evaluate_flow(log_gamma(2.0), flow, noise, prepared)
+    assert [len(block.white) for block in parts.blocks] == [32, 32, 32, 4]
+    for other in (parts, again, parts.at(flow)):
+        same_to_rounding(other.loss, whole.loss, condition=100)
+        same_to_rounding(other.log_det, whole.log_det, condition=100)
+        np.testing.assert_allclose(chart.gradient(other), chart.gradient(whole), 1e-10, 1e-12)
+    grown = [grow(Terms.none(DIM), each, LEAST) for each in (whole, parts)]
+    np.testing.assert_array_equal(grown[0].log_scale, grown[1].log_scale)
+    np.testing.assert_array_equal(grown[0].pairs, grown[1].pairs)
 
 
 def test_the_curvature_is_the_identity_where_the_flow_is_the_posterior(within_error):

@@ -38,13 +38,13 @@ def test_a_fit_is_traced_without_it_and_runs_with_it(monkeypatch):
         traced.append(gc.isenabled())
         numpyro.sample("x", dist.Normal(0.0, 1.0))
 
-    evaluate = Monitor.__call__
+    evaluate = Monitor.begin
 
     def watched(self, z):
         run.append(gc.isenabled())
         return evaluate(self, z)
 
-    monkeypatch.setattr(Monitor, "__call__", watched)
+    monkeypatch.setattr(Monitor, "begin", watched)
     taut.fit(model, progress=False)
     # The first run is that which reads the model.
     assert len(traced) > 1

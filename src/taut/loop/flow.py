@@ -115,16 +115,19 @@ class FlowFit:
                 evaluation = self._evaluate(evaluation.guide, draws)
                 continue
             evaluation = fresh
-            if kept is None or fresh.loss < kept.loss:
+            gain = np.inf if kept is None else self._gain(kept.guide, fresh)
+            if gain > 0.0:
                 kept = fresh
             # The truth lies between a loss on the draws it was fitted to and one on fresh draws.
             overfitted = 0.5 * max(fresh.loss - fitted.loss, 0.0)
-            if overfitted > OVERFITTED:
+            more = overfitted > OVERFITTED and most_draws < LARGEST_DRAWS
+            if more:
                 most_draws = min(2 * most_draws, LARGEST_DRAWS)
             gap = max(overfitted, decrease if number else 0.0)
             settled = overfitted < self._tolerance and decrease < self._tolerance
             self._monitor.record(evaluation, "flow", gap)
-            if self._monitor.gradients > self._last or (number and decrease < self._tolerance):
+            finished = gain < self._tolerance and not more
+            if self._monitor.gradients > self._last or finished:
                 break
         rungs = {} if kept is None else self._compare(kept, gaussian)
         if kept is None or not _better(rungs["flow"], rungs["full-rank"]) or _wild(kept.guide):
@@ -136,6 +139,10 @@ class FlowFit:
     def _evaluate(self, guide: TriangularFlow, draws: int) -> FlowEvaluation:
         noise = matched_noise(draws, guide.dim, self._rng)
         return evaluate_flow(self._monitor, guide, noise)
+
+    def _gain(self, before: TriangularFlow, fresh: FlowEvaluation) -> float:
+        """Return the nats won over a flow fitted before, on draws that neither was fitted to."""
+        return evaluate_flow(self._monitor, before, fresh.noise).loss - fresh.loss
 
     def _optimise(self, terms: Terms, start: FlowEvaluation) -> tuple[FlowEvaluation, float]:
         """Fit the free coefficients on the draws of an evaluation; return also the nats gained."""
