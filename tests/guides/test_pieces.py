@@ -101,7 +101,7 @@ def test_the_sites_stated_in_a_guide_have_the_same_density(name, same_to_roundin
 
 MAPS = {
     "elementwise": (lambda v: {"x": jnp.exp(v["u"]) + v["u"]}, {"u": np.linspace(-1, 1, 5)}),
-    "full": (lambda v: {"x": jnp.tanh(jnp.eye(3) + 0.3) @ v["u"]}, {"u": np.ones(3)}),
+    "full": (lambda v: {"x": jnp.tanh(jnp.eye(5) + 0.3) @ v["u"]}, {"u": np.ones(5)}),
     "reversed": (lambda v: {"x": jnp.sinh(v["u"])[::-1]}, {"u": np.linspace(-1, 1, 4)}),
     "triangular": (
         lambda v: {"x": v["a"] ** 3, "y": v["a"].sum() * v["b"], "z": v["b"] + jnp.exp(v["c"])},
@@ -176,6 +176,35 @@ def test_a_map_of_each_number_by_itself_needs_no_determinant(name, cheap):
     fn, values = MAPS[name]
     text = str(jax.make_jaxpr(lambda v: log_abs_det(fn, v))(values))
     assert ("lu" in text.replace("softplus", "")) != cheap
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("scale", [1e-150, 1.0, 1e150])
+def test_determinants_written_out_are_those_of_a_factorisation(
+    size, scale, double_precision, same_to_rounding
+):
+    # Rows of very different sizes; in the outermost, products of three overflow or vanish.
+    random = np.random.default_rng(size)
+    matrices = random.standard_normal((20, size, size)) * scale ** random.random((20, size, 1))
+
+    def mapped(v, matrix=matrices):
+        return {"x": jnp.einsum("rij,rj->ri", matrix, v["u"])}
+
+    (block,) = log_abs_dets(mapped, {"u": jnp.ones((20, size))})
+    same_to_rounding(block.log_det, np.linalg.slogdet(matrices)[1], condition=100)
+    slopes = jax.grad(lambda m: log_abs_det(lambda v: mapped(v, m), {"u": jnp.ones((20, size))}))
+    # The derivative of log|det M| is the transposed inverse.
+    inverse = np.linalg.inv(matrices).swapaxes(1, 2)
+    rows = np.abs(matrices).max(axis=2, keepdims=True)
+    same_to_rounding(slopes(jnp.asarray(matrices)) * rows, inverse * rows, condition=1e3)
+
+
+def test_a_map_that_cannot_be_inverted_has_no_volume():
+    def flat(v):
+        return {"x": v["u"].sum() * jnp.arange(1.0, 1.0 + v["u"].size)}
+
+    for size in (2, 3):
+        assert log_abs_det(flat, {"u": jnp.ones(size)}) == -np.inf
 
 
 def test_a_block_whose_density_is_known_may_have_any_count():
