@@ -50,7 +50,8 @@ THIN = 10.0
 # Nats that a term must promise.
 LEAST_GAIN = 5e-4
 
-# A round stops where steps gain less than this share of the tolerance.
+# A round ends where steps gain less than this share of the tolerance, and the last round is one
+# that gains less than it.
 FINISHED = 0.25
 
 
@@ -126,7 +127,7 @@ class FlowFit:
             gap = max(overfitted, decrease if number else 0.0)
             settled = overfitted < self._tolerance and decrease < self._tolerance
             self._monitor.record(evaluation, "flow", gap)
-            finished = gain < self._tolerance and not more
+            finished = gain < FINISHED * self._tolerance and not more
             if self._monitor.gradients > self._last or finished:
                 break
         rungs = {} if kept is None else self._compare(kept, gaussian)
