@@ -7,6 +7,7 @@ import pytest
 from seeds import SEEDS
 
 import taut
+from taut.diagnostics import checks
 from taut.diagnostics.tails import LONG_LOOK, OF_MANY
 from taut.fitting import calls, run
 from taut.loop.monitor import OutOfTime
@@ -42,9 +43,9 @@ def narrow(monkeypatch):
 @pytest.mark.parametrize("seed", SEEDS[:3])
 def test_the_draws_of_the_longer_look_are_kept(model, seed, narrow):
     fit = taut.fit(model, seed=seed, progress=False)
-    assert narrow[1] == (LONG_LOOK * DRAWS, OF_MANY)
+    assert narrow[1] == (LONG_LOOK, OF_MANY)
     pool = fit._record.pool
-    assert len(pool) == LONG_LOOK * DRAWS
+    assert len(pool) == LONG_LOOK
     old, new = pool.values["x"][:DRAWS], pool.values["x"][DRAWS:]
     # Both are the posterior's: shares of the draws below the median, as many as are independent.
     middle = np.median(old)
@@ -52,7 +53,18 @@ def test_the_draws_of_the_longer_look_are_kept(model, seed, narrow):
     assert abs((new < middle).mean() - 0.5) < 5 * np.sqrt(0.5 / worth)
     values, _ = fit._oracle("a test")(pool.z)
     np.testing.assert_allclose(values, pool.log_p, rtol=1e-5, atol=1e-5)
-    assert fit.sample(LONG_LOOK * DRAWS)["x"].shape == (LONG_LOOK * DRAWS,)
+    assert fit.sample(LONG_LOOK)["x"].shape == (LONG_LOOK,)
+
+
+def test_chains_that_left_many_draws_need_few_more(monkeypatch, narrow):
+    # Chains go on until their draws are worth so many.
+    monkeypatch.setattr(checks, "ENOUGH_EFFECTIVE", np.inf)
+    monkeypatch.setattr(checks, "weights_worth", lambda weights: 0.0)
+    fit = taut.fit(exponential, progress=False)
+    (first, _), (second, _) = narrow
+    assert fit._record.pool.source == "chains"
+    assert DRAWS < first
+    assert second == max(first, LONG_LOOK)
 
 
 def test_no_longer_look_where_it_would_take_too_many_gradients(monkeypatch, narrow):

@@ -160,11 +160,13 @@ class Run:
         return Pool(values, checked.z, checked.log_p, checked.source, checked.independent)
 
     def look_longer(self, pool: Pool) -> Pool | None:
-        """Return a pool with several times as many draws; None if it would take too long.
+        """Return a pool with as many draws as a longer look needs; None if they take too long.
 
         With it the checks must not take more gradients than the fit, but for some cheap ones.
         """
-        wanted = (LONG_LOOK - 1) * len(pool)
+        wanted = LONG_LOOK - len(pool)
+        if wanted <= 0:
+            return pool
         needed = self.monitor.gradients - self._fitted_with + gradients_for(pool, wanted)
         allowed = self._fitted_with + ALLOWED_WORK / self._oracle.executable.work
         if not self.checked.complete or needed > allowed:
@@ -181,13 +183,13 @@ class Run:
             return None
         values = self._constrainer(more)
         joined = {name: np.concatenate([pool.values[name], values[name]]) for name in values}
-        chains = pool.chains if pool.source == "chains" else LONG_LOOK * pool.chains
+        chains, times = pool.chains, (len(pool) + len(more)) / len(pool)
         return Pool(
             joined,
             np.concatenate([pool.z, more]),
             np.concatenate([pool.log_p, log_p]),
             pool.source,
-            chains,
+            chains if pool.source == "chains" else round(times * chains),
         )
 
     def _search(self) -> Outcome:
