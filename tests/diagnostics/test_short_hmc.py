@@ -11,6 +11,7 @@ from taut.diagnostics.short_hmc import ShortHmc, continue_chains
 from taut.diagnostics.walk import FULL, THIN
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mean_field import MeanFieldNormal
+from taut.guides.triangular import TriangularFlow
 
 DIM = 4
 
@@ -126,6 +127,19 @@ def test_a_further_round_keeps_the_states_before_it(within_error):
     assert more.states.shape == (2 * FULL.kept, FULL.chains, DIM)
     assert more.log_p.shape == (2 * FULL.kept, FULL.chains)
     _check_moments(more.states, mean, np.diag(cov), within_error)
+
+
+def test_chains_keep_where_they_walked(same_to_rounding):
+    # A flow that is its Gaussian but for one skewed marginal; its noise is not its states.
+    mean, cov = _posterior(0)
+    gaussian_guide = FullRankNormal(mean, np.linalg.cholesky(cov))
+    skew = np.array([0.5, 0.0, 0.0, 0.0])
+    flow = dataclasses.replace(TriangularFlow.around(gaussian_guide), skew=skew)
+    hmc, rounds = _run(gaussian(mean, cov), flow, 0)
+    extended = hmc.extend(rounds[-1])
+    for chains in (*rounds, extended, hmc.persist(extended)):
+        assert chains.positions.shape == chains.states.shape
+        same_to_rounding(flow.transform(chains.positions), chains.states, condition=100)
 
 
 @each_seed

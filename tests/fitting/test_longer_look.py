@@ -1,5 +1,7 @@
 """A tail that looks heavy by a narrow margin is looked at again in more draws."""
 
+import math
+
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -8,7 +10,9 @@ from seeds import SEEDS
 
 import taut
 from taut.diagnostics import checks
-from taut.diagnostics.tails import LONG_LOOK, OF_MANY
+from taut.diagnostics.short_hmc import Chains
+from taut.diagnostics.tails import LONG_LOOK, LONG_LOOK_WORTH, OF_MANY
+from taut.diagnostics.walk import FULL
 from taut.fitting import calls, run
 from taut.loop.monitor import OutOfTime
 
@@ -56,15 +60,31 @@ def test_the_draws_of_the_longer_look_are_kept(model, seed, narrow):
     assert fit.sample(LONG_LOOK)["x"].shape == (LONG_LOOK,)
 
 
-def test_chains_that_left_many_draws_need_few_more(monkeypatch, narrow):
-    # Chains go on until their draws are worth so many.
+@pytest.mark.parametrize(
+    ("worth", "total"),
+    [
+        (4000.0, LONG_LOOK),
+        (LONG_LOOK_WORTH / LONG_LOOK * DRAWS, LONG_LOOK),
+        # Whole iterations of 256 chains.
+        (1000.0, 256 * math.ceil(LONG_LOOK_WORTH / 1000.0 * DRAWS / 256)),
+    ],
+)
+def test_states_of_chains_that_are_worth_less_need_more(worth, total, monkeypatch, narrow):
+    monkeypatch.setattr(checks, "draws_from", lambda weights, chains: "chains")
+    monkeypatch.setattr(Chains, "effective", worth)
+    taut.fit(exponential, progress=False)
+    assert [count for count, _ in narrow] == [DRAWS, total]
+
+
+def test_draws_that_are_enough_are_looked_at_as_they_are(monkeypatch, narrow):
+    # Chains go on as long as they may.
     monkeypatch.setattr(checks, "ENOUGH_EFFECTIVE", np.inf)
     monkeypatch.setattr(checks, "weights_worth", lambda weights: 0.0)
-    fit = taut.fit(exponential, progress=False)
-    (first, _), (second, _) = narrow
-    assert fit._record.pool.source == "chains"
-    assert DRAWS < first
-    assert second == max(first, LONG_LOOK)
+    monkeypatch.setattr(checks, "draws_from", lambda weights, chains: "chains")
+    taut.fit(exponential, progress=False)
+    states = FULL.rounds * FULL.kept * FULL.chains
+    assert states > LONG_LOOK
+    assert [count for count, _ in narrow] == [states, states]
 
 
 def test_no_longer_look_where_it_would_take_too_many_gradients(monkeypatch, narrow):

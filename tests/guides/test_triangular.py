@@ -1,5 +1,8 @@
 """The triangular flow: its map, density and gradients against automatic differentiation."""
 
+import dataclasses
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 import scipy.stats
 from seeds import SEEDS
 
+from taut.guides.flow_layers import FEW, Coefficients
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.triangular import BLOCK, TriangularFlow
 
@@ -151,3 +155,47 @@ def test_few_dimensions_are_enough(dim, same_to_rounding):
     same_to_rounding(flow.inverse(flow.transform(noise)), noise, condition=1e4)
     gradients = np.ones_like(noise)
     assert flow.pull(flow.layers(noise), gradients).shape == noise.shape
+
+
+@pytest.mark.parametrize("features", [FEW - 1, FEW + 1])
+@pytest.mark.parametrize("filled", [0, 3, FEW - 2])
+def test_coefficients_multiply_as_the_whole_matrix_does(features, filled, same_to_rounding):
+    rng = np.random.default_rng(filled)
+    matrix, x, g = np.zeros((features, 5)), rng.normal(size=(7, features)), rng.normal(size=(7, 5))
+    rows = rng.permutation(features)[:filled]
+    matrix[rows] = rng.normal(size=(filled, 5))
+    coefficients, before = Coefficients(matrix), x.copy()
+    same_to_rounding(coefficients.through(x), x @ matrix, condition=100)
+    same_to_rounding(coefficients.add_back(x, g), x + g @ matrix.T, condition=100)
+    np.testing.assert_array_equal(x, before)
+    assert set(rows) <= set(coefficients.filled)
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("leaf", ["log_scale", "shift", "bend", "stretch", "lean", "skew", "tail"])
+def test_one_traced_leaf_is_enough_to_differentiate(leaf, same_to_rounding):
+    flow, noise = make(0), _noise(0)
+    z = jnp.asarray(flow.transform(noise))
+
+    def total(value):
+        return dataclasses.replace(flow, **{leaf: value}).log_prob(z).sum()
+
+    value = jnp.asarray(getattr(flow, leaf))
+    gradient, step = jax.grad(total)(value), 1e-5
+    ones = jnp.ones_like(value) * (value != 0.0)
+    ends = [total(value + sign * step * ones) for sign in (1.0, -1.0)]
+    slope = (ends[0] - ends[1]) / (2.0 * step)
+    assert float((gradient * ones).sum()) == pytest.approx(float(slope), rel=1e-5, abs=1e-5)
+    # Nothing of the trace is left in a flow that is used again.
+    kept = dataclasses.replace(flow, **{leaf: value})
+    same_to_rounding(jax.jit(kept.log_prob)(z), flow.log_prob(z), condition=1e4)
+    same_to_rounding(kept.log_prob(z), flow.log_prob(z), condition=1e4)
+
+
+def test_a_pickled_flow_holds_its_leaves_only(same_to_rounding):
+    flow, noise = make(0), _noise(0)
+    size = len(pickle.dumps(flow))
+    z = flow.transform(noise)
+    flow.sd()
+    assert len(pickle.dumps(flow)) == size
+    same_to_rounding(pickle.loads(pickle.dumps(flow)).transform(noise), z)

@@ -10,11 +10,22 @@ from seeds import SEEDS
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mixture_normal import MixtureNormal
 from taut.guides.triangular import TriangularFlow
+from taut.loop import flow
 from taut.loop.allowance import ALLOWED_FITS
-from taut.loop.flow import FEWEST_DRAWS, LARGEST_DRAWS, FlowFit, _better, _lacking, climb
+from taut.loop.flow import (
+    FEWEST_DRAWS,
+    FINISHED,
+    LARGEST_DRAWS,
+    LOOSER,
+    FlowFit,
+    _better,
+    _lacking,
+    climb,
+)
 from taut.loop.gaussian import GaussianSearch
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.progress import Progress
+from taut.loop.stages import default_tolerance
 from taut.posterior.draws import Draws
 
 DOUBLE = 4.0 * np.finfo(float).eps
@@ -124,6 +135,30 @@ def test_a_round_that_wins_nothing_is_the_last_and_is_not_kept(seed, monkeypatch
     # The Gaussian, and what the first two rounds made of it.
     assert len(seen) == 3
     assert after.guide is seen[1]
+
+
+@pytest.mark.parametrize(("share", "goes_on"), [(0.9, False), (1.1, True)])
+def test_a_round_that_wins_a_quarter_of_the_tolerance_is_not_the_last(share, goes_on, monkeypatch):
+    batch, dim = POSTERIORS["funnel"]
+    tolerance, rounds, optimise = LOOSER * default_tolerance(dim), [], FlowFit._optimise
+
+    def counted(self, terms, start):
+        rounds.append(len(start.noise))
+        return optimise(self, terms, start)
+
+    monkeypatch.setattr(FlowFit, "_optimise", counted)
+    monkeypatch.setattr(FlowFit, "_gain", lambda *arguments: share * FINISHED * tolerance)
+    # Each round finds one more term.
+    monkeypatch.setattr(flow, "grow", lambda terms, evaluation, least: _one_more(terms))
+    _fit("auto", batch, dim, 0)
+    assert (len(rounds) > 2) == goes_on
+
+
+def _one_more(terms):
+    free = np.argwhere(~terms.shift[1:] & (np.arange(5) > np.arange(5)[:, None]))
+    shift = terms.shift.copy()
+    shift[1:][tuple(free[0])] = True
+    return dataclasses.replace(terms, shift=shift)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

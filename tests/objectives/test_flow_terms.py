@@ -10,7 +10,7 @@ from seeds import SEEDS
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.noise import matched_noise
 from taut.guides.triangular import TriangularFlow
-from taut.objectives import triangular
+from taut.objectives import matched_elbo
 from taut.objectives.triangular import Terms, TermsChart, evaluate_flow, grow
 
 DIM = 4
@@ -69,6 +69,26 @@ def test_the_gradient_is_the_slope_of_the_loss(seed):
     assert (4.0 * second - first) / 3.0 == pytest.approx(slope, rel=1e-6, abs=1e-6)
 
 
+def test_draws_without_a_density_leave_the_others_known():
+    flow = TriangularFlow.around(FullRankNormal(np.zeros(2), np.eye(2)))
+    noise = matched_noise(64, 2, np.random.default_rng(0))
+
+    def walled(z):
+        values, gradients = banana(z)
+        inside = z[:, 0] < 1.0
+        return np.where(inside, values, -np.inf), np.where(inside[:, None], gradients, 0.0)
+
+    seen, whole = evaluate_flow(walled, flow, noise), evaluate_flow(banana, flow, noise)
+    assert seen.loss == np.inf
+    inside = noise[:, 0] < 1.0
+    assert 0 < inside.sum() < 64
+    np.testing.assert_array_equal(seen.values[inside], whole.values[inside])
+    np.testing.assert_array_equal(seen.log_det, whole.log_det)
+    (block,), (other,) = seen.blocks, whole.blocks
+    np.testing.assert_array_equal(block.white[inside], other.white[inside])
+    assert (block.white[~inside] == 0.0).all()
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_blocks_of_draws_make_the_same_evaluation(seed, monkeypatch, same_to_rounding):
     rng = np.random.default_rng(seed)
@@ -76,7 +96,7 @@ def test_blocks_of_draws_make_the_same_evaluation(seed, monkeypatch, same_to_rou
     chart = TermsChart(terms.flow(_around(DIM, rng)), terms)
     flow, noise = chart.guide(0.1 * rng.normal(size=chart.size)), matched_noise(100, DIM, rng)
     whole = evaluate_flow(log_gamma(2.0), flow, noise)
-    monkeypatch.setattr(triangular, "ROWS", 32)
+    monkeypatch.setattr(matched_elbo, "PART", 32)
     parts = evaluate_flow(log_gamma(2.0), flow, noise)
     prepared = [block.layers.noise for block in parts.blocks]
     again = evaluate_flow(log_gamma(2.0), flow, noise, prepared)

@@ -16,9 +16,9 @@ def _log_density(z):
     return jnp.where(inside, -0.5 * (z**2).sum(), -jnp.inf)
 
 
-@pytest.fixture(scope="module")
-def oracle():
-    return Oracle(taut.from_log_density(_log_density, np.zeros(DIM)))
+@pytest.fixture(scope="module", params=[np.float32, np.float64])
+def oracle(request):
+    return Oracle(taut.from_log_density(_log_density, np.zeros(DIM)), request.param)
 
 
 def _points(count, seed):
@@ -32,8 +32,8 @@ def test_any_number_of_rows_is_evaluated(count, oracle, same_to_rounding):
     assert oracle.rows == 256
     points = _points(count, count)
     values, gradients = oracle(points)
-    same_to_rounding(values, -0.5 * (points**2).sum(axis=1), np.float32)
-    same_to_rounding(gradients, -points, np.float32)
+    same_to_rounding(values, -0.5 * (points**2).sum(axis=1), oracle.dtype)
+    same_to_rounding(gradients, -points, oracle.dtype)
     assert values.dtype == gradients.dtype == np.float64
 
 

@@ -219,11 +219,11 @@ def _run_chains(
     # Where the weights are bad the guide may be bent so badly that dips mean nothing.
     if work > COSTLY_WORK or doubtful(weights):
         return chains
-    beyond = beyond_a_dip(monitor, guide, chains.states, chains.positions)
+    beyond = beyond_a_dip(monitor, guide, chains.positions)
     if beyond and affordable:
         monitor.progress.update("longer chains", gradients=monitor.gradients)
         chains = hmc.persist(chains)
-        again = beyond_a_dip(monitor, guide, chains.states, chains.positions)
+        again = beyond_a_dip(monitor, guide, chains.positions)
         beyond = max(beyond, again or 0.0)
     return dataclasses.replace(chains, beyond=beyond)
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from taut.diagnostics.finding import Finding
 from taut.guides.guide import GaussianGuide, Guide, standard_log_prob
 from taut.guides.triangular import TriangularFlow
-from taut.objectives.matched_elbo import Batch, begin
+from taut.objectives.matched_elbo import Batch, begin, parts_of
 
 # So many of the farthest states are looked at, and some of the others, in so many steps. In higher
 # dimension guides are of one piece, and their maps take longer than the density.
@@ -28,7 +28,6 @@ LEAST_CHAINS = 2
 def beyond_a_dip(
     batch: Batch,
     guide: Guide,
-    states: Float[np.ndarray, "kept chains dim"],
     positions: Float[np.ndarray, "kept chains dim"],
 ) -> float | None:
     """Return the share of states that lie beyond a dip of the density, seen from a guide's middle.
@@ -36,29 +35,30 @@ def beyond_a_dip(
     Args:
         batch: batched log density and gradient.
         guide: a Gaussian or a flow.
-        states: of chains that have settled.
-        positions: the noise that a flow makes them of; not looked at for a Gaussian.
+        positions: where chains that have settled walked: their states, or the noise that a flow
+            makes them of.
 
     Returns:
         The share, estimated from some of them; zero if all found are of one chain. None for guides
         that may be of several pieces, and above 256 latent values.
     """
-    z = states.reshape(-1, guide.dim)
+    seen = positions.reshape(-1, guide.dim)
     along = np.linspace(0.0, 1.0, STEPS + 1)[:, None, None]
     if guide.dim > MOST_DIM:
         return None
     if isinstance(guide, TriangularFlow):
-        noise = positions.reshape(-1, guide.dim)
-        rows, shares = _chosen(standard_log_prob(noise))
+        rows, shares = _chosen(standard_log_prob(seen))
+        noise = (along * seen[rows]).reshape(-1, guide.dim)
         results, log_dets = [], []
-        for layers in guide.in_blocks((along * noise[rows]).reshape(-1, guide.dim)):
+        for part in parts_of(batch, len(noise)):
+            layers = guide.layers(noise[part])
             results.append(begin(batch, guide.place(layers)))
             log_dets.append(guide.log_det_of(layers))
         values = np.concatenate([each()[0] for each in results]) + np.concatenate(log_dets)
     elif isinstance(guide, GaussianGuide):
         # In straight lines, as its noise, with a Jacobian that is the same everywhere.
-        (rows, shares), middle = _chosen(guide.log_prob(z)), guide.mean()
-        values = batch((middle + along * (z[rows] - middle)).reshape(-1, guide.dim))[0]
+        (rows, shares), middle = _chosen(guide.log_prob(seen)), guide.mean()
+        values = batch((middle + along * (seen[rows] - middle)).reshape(-1, guide.dim))[0]
     else:
         return None
     known = np.isfinite(values)
@@ -66,7 +66,7 @@ def beyond_a_dip(
         return None
     values = np.where(known, values, values[known].min() - NOTHING).reshape(STEPS + 1, -1)
     beyond = (values - np.minimum.accumulate(values, axis=0)).max(axis=0) > LEAST_DIP
-    chains = len(np.unique(rows[beyond] % states.shape[1]))
+    chains = len(np.unique(rows[beyond] % positions.shape[1]))
     return float(shares[beyond].sum()) if chains >= LEAST_CHAINS else 0.0
 
 

@@ -36,9 +36,10 @@ OF_SOME = Limits(round(1.0 + 4.0 * 1500 * 0.05**2, 1), 0.3)
 
 # The kurtosis of some thousand draws of a tail like an exponential's scatters by a factor of up to
 # two. Within it, and within the error of a shape, the word is left to a longer look: of 20,000
-# draws the sd is with this kurtosis known to two per cent, and the error of a shape is 0.04.
+# draws the sd is with this kurtosis known to two per cent, and the error of a shape is 0.04. States
+# of chains must be worth so many draws that it is known to a little more than three per cent.
 CLOSE = Limits(2.0 * OF_SOME.kurtosis, OF_SOME.shape + 0.1)
-LONG_LOOK = 20_480
+LONG_LOOK, LONG_LOOK_WORTH = 20_480, 7_500.0
 OF_MANY = Limits(round(1.0 + 4.0 * 20_000 * 0.02**2, 1), 0.27)
 
 # The share of the draws that a tail's shape is fitted to, and the fewest of them.

@@ -214,7 +214,7 @@ class Walk:
         return float(probability.mean())
 
     def _throw(self, shape: tuple[int, ...]) -> "_Dice":
-        """Draw what the next iteration needs, unless it has been; it can be while others compute."""
+        """Return what the next iteration needs, drawn while others compute or now."""
         if self._dice is None:
             jitter = self._rng.uniform(1.0 - JITTER, 1.0 + JITTER)
             momentum = self._rng.standard_normal(shape)

@@ -1,5 +1,6 @@
 """One fit: the optimisation in some precision, then the checks."""
 
+import math
 import time
 from typing import Any
 
@@ -11,7 +12,7 @@ from taut._core.errors import InputError, first_few
 from taut._core.threads import single_blas_thread
 from taut.diagnostics.checks import draw_to_weigh, misfits, run_checks
 from taut.diagnostics.more_draws import gradients_for, more_draws
-from taut.diagnostics.tails import LONG_LOOK
+from taut.diagnostics.tails import LONG_LOOK, LONG_LOOK_WORTH
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.allowance import ALLOWED_WORK
@@ -160,11 +161,14 @@ class Run:
         return Pool(values, checked.z, checked.log_p, checked.source, checked.independent)
 
     def look_longer(self, pool: Pool) -> Pool | None:
-        """Return a pool with as many draws as a longer look needs; None if they take too long.
+        """Return a pool with as many draws as a longer look needs.
 
-        With it the checks must not take more gradients than the fit, but for some cheap ones.
+        None if there cannot be so many: with them the checks must not take more gradients than the
+        fit, but for some cheap ones, and not have been stopped before or now.
         """
-        wanted = LONG_LOOK - len(pool)
+        chains = self.checked.chains if pool.source == "chains" else None
+        worth = pool.chains if chains is None else chains.effective
+        wanted = max(LONG_LOOK, math.ceil(LONG_LOOK_WORTH / worth * len(pool))) - len(pool)
         if wanted <= 0:
             return pool
         needed = self.monitor.gradients - self._fitted_with + gradients_for(pool, wanted)
@@ -183,13 +187,15 @@ class Run:
             return None
         values = self._constrainer(more)
         joined = {name: np.concatenate([pool.values[name], values[name]]) for name in values}
-        chains, times = pool.chains, (len(pool) + len(more)) / len(pool)
+        independent = pool.chains
+        if pool.source != "chains":
+            independent = round(independent * (1.0 + len(more) / len(pool)))
         return Pool(
             joined,
             np.concatenate([pool.z, more]),
             np.concatenate([pool.log_p, log_p]),
             pool.source,
-            chains if pool.source == "chains" else round(times * chains),
+            independent,
         )
 
     def _search(self) -> Outcome:

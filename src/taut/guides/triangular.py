@@ -20,9 +20,9 @@ from jaxtyping import Float, Int
 
 from taut._core.modules import module
 from taut._core.namespace import match_dtype, namespace, solve_lower
+from taut.guides.flow_layers import Coefficients, Layers, Noise, product, product_scale
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.guide import LatentGuide, standard_log_prob
-from taut.guides.layers import Coefficients, Layers, Noise, product, product_scale
 from taut.guides.noise import matched_noise
 
 # Fixed draws that the moments, which have no short closed form, are taken from; and the ranks of
@@ -68,7 +68,7 @@ class _Fixed:
 
     @classmethod
     def of(cls, flow: "TriangularFlow") -> "_Fixed":
-        xp = namespace(flow.log_scale)
+        xp = flow._namespace
         first, second = flow.pairs[:, 0], flow.pairs[:, 1]
         return cls(
             Coefficients(flow.log_scale[1:]),
@@ -226,7 +226,7 @@ class TriangularFlow(LatentGuide):
         log_scale = xp.zeros_like(x) + self.log_scale[0]
         shift = xp.zeros_like(x) + self.shift[0]
         pairs = np.asarray(self.pairs)
-        drivers = {*self._fixed.log_scale.where, *self._fixed.shift.where}
+        drivers = {*self._fixed.log_scale.filled, *self._fixed.shift.filled}
         columns: list[Any] = []
         for i in range(self.dim):
             marginal = (x[:, i] - shift[:, i]) * xp.exp(-log_scale[:, i]) - self.lean[i]
@@ -295,8 +295,16 @@ class TriangularFlow(LatentGuide):
     @property
     def _fixed(self) -> _Fixed:
         # That of a trace must not be kept.
-        return self._kept if namespace(self.log_scale, self.tail) is np else _Fixed.of(self)
+        return self._kept if self._namespace is np else _Fixed.of(self)
 
     @functools.cached_property
     def _kept(self) -> _Fixed:
         return _Fixed.of(self)
+
+    @property
+    def _namespace(self) -> Any:
+        return namespace(self.log_scale, self.shift, self.stretch, self.tail, self.pairs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is kept can be made again.
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -101,7 +101,7 @@ class FlowFit:
             return outcome
         terms, gap, kept, settled = Terms.none(dim), np.inf, None, False
         for number in range(MOST_ROUNDS):
-            if not np.isfinite(evaluation.loss):
+            if not evaluation.blocks:
                 break
             grown = grow(terms, evaluation, LEAST_GAIN)
             if settled and grown.size == terms.size:
@@ -117,16 +117,17 @@ class FlowFit:
                 continue
             evaluation = fresh
             gain = np.inf if kept is None else self._gain(kept.guide, fresh)
-            if gain > 0.0:
-                kept = fresh
             # The truth lies between a loss on the draws it was fitted to and one on fresh draws.
             overfitted = 0.5 * max(fresh.loss - fitted.loss, 0.0)
+            within = max(overfitted, decrease if number else 0.0)
+            self._monitor.record(evaluation, "flow", within)
+            if kept is None or gain > 0.0:
+                kept, gap = fresh, within
+            self._monitor.best = kept.guide
             more = overfitted > OVERFITTED and most_draws < LARGEST_DRAWS
             if more:
                 most_draws = min(2 * most_draws, LARGEST_DRAWS)
-            gap = max(overfitted, decrease if number else 0.0)
             settled = overfitted < self._tolerance and decrease < self._tolerance
-            self._monitor.record(evaluation, "flow", gap)
             finished = gain < FINISHED * self._tolerance and not more
             if self._monitor.gradients > self._last or finished:
                 break
@@ -153,9 +154,7 @@ class FlowFit:
         prepared = [block.layers.noise for block in first.blocks]
         best, _ = descend(
             first,
-            lambda point: evaluate_flow(
-                self._monitor, chart.guide(point), start.noise, prepared
-            ),
+            lambda point: evaluate_flow(self._monitor, chart.guide(point), start.noise, prepared),
             lambda point, evaluation: chart.gradient(evaluation),
             chart.size,
             lambda evaluation: FINISHED * self._tolerance,

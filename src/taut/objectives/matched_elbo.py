@@ -18,6 +18,9 @@ from jaxtyping import Float
 
 from taut.guides.guide import GaussianGuide
 
+# Draws of a part: a few calls of a batch for a small model, one where a batch has more rows.
+PART = 512
+
 Results = tuple[np.ndarray, np.ndarray]
 Batch = Callable[[np.ndarray], Results]
 
@@ -31,6 +34,12 @@ def begin(batch: Batch, z: np.ndarray) -> Callable[[], Results]:
 def rows_of(batch: Batch) -> int:
     """Return how many rows a batch evaluates at once, 1 where that is not known."""
     return getattr(batch, "rows", 1)
+
+
+def parts_of(batch: Batch, count: int) -> list[slice]:
+    """Split so many draws into parts, of which one can be evaluated while the next is made."""
+    rows = max(PART, rows_of(batch))
+    return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,13 +14,10 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Bool, Float, Int
 
+from taut.guides.flow_layers import Layers, Noise, product
 from taut.guides.guide import LOG_2PI
-from taut.guides.layers import Layers, Noise, product
 from taut.guides.triangular import TriangularFlow
-from taut.objectives.matched_elbo import Batch, Evaluation, begin, rows_of
-
-# Draws that are evaluated at once, or a batch of them if that is more.
-ROWS = 512
+from taut.objectives.matched_elbo import Batch, Evaluation, begin, parts_of
 
 # A term is taken on if its gradient is this many standard errors from zero, more where there are
 # thousands to choose from; or fewer, if all terms of one source together, such as the scales that
@@ -52,7 +49,7 @@ class FlowEvaluation(Evaluation):
 
     Attributes:
         log_det: logarithm of the Jacobian's determinant (draws,).
-        blocks: the draws in blocks; none where the loss is infinite.
+        blocks: the draws in blocks; none where the map overflows.
     """
 
     log_det: Float[np.ndarray, " draws"]
@@ -83,8 +80,7 @@ def evaluate_flow(
     layers, log_dets, results = [], [], []
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if prepared is None:
-            rows = max(ROWS, rows_of(batch))
-            prepared = [guide.prepared(noise[i : i + rows]) for i in range(0, len(noise), rows)]
+            prepared = [guide.prepared(noise[part]) for part in parts_of(batch, len(noise))]
         for block in prepared:
             some = guide.layers(block)
             z = guide.place(some)
@@ -99,15 +95,16 @@ def evaluate_flow(
         loss = -float(values.mean() + entropy)
         ends = np.cumsum([len(block.value) for block in prepared])[:-1]
         white = np.split(gradients @ guide.scale_tril, ends)
-    if not np.isfinite(loss):
-        return _lost(guide, noise)
+    # Draws without a density have gradients of zero, and may still show which terms are missing.
+    loss = loss if np.isfinite(loss) else np.inf
     blocks = tuple(Block(*each) for each in zip(layers, white, strict=True))
     return FlowEvaluation(guide, noise, loss, values, gradients, log_det, blocks)
 
 
 def _lost(guide: TriangularFlow, noise: np.ndarray) -> FlowEvaluation:
-    nowhere = np.full(len(noise), -np.inf)
-    return FlowEvaluation(guide, noise, np.inf, nowhere, np.zeros_like(noise), nowhere, ())
+    """Return the evaluation of a map that overflows."""
+    nothing, nowhere = np.zeros(len(noise)), np.full(len(noise), -np.inf)
+    return FlowEvaluation(guide, noise, np.inf, nowhere, np.zeros_like(noise), nothing, ())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Noise:
 class Layers:
     """The pieces of `x = (h(e) + lean) exp(log_scale) + shift` at some noise.
 
-    What is needed only to differentiate is made when it is asked for.
+    The slope and its derivative are made when they are asked for: draws alone need neither.
 
     Attributes:
         noise: e, and what is made of it alone.
@@ -87,13 +87,12 @@ class Layers:
         noise = self.noise
         return (self.marginal / self.cosh * self.weight - noise.value / noise.root) / noise.root
 
-
     def prepare(self) -> None:
-        """Make what is needed to differentiate, while other work is under way."""
+        """Make all of them, while other work is under way."""
         _ = self.slope, self.log_slope_gradient
 
 
-# Features of which all are put back.
+# Up to so many features one product takes less time than picking rows.
 FEW = 64
 
 
@@ -102,32 +101,32 @@ class Coefficients:
 
     Args:
         matrix: the coefficients.
+
+    Attributes:
+        filled: the features whose coefficients are not all known to be zero.
     """
 
     def __init__(self, matrix: Float[Any, "features dim"]):
-        self._rows = _filled(matrix)
-        self._matrix = matrix if self._rows is None else matrix[self._rows]
-        # Rows are picked out fast, and put back fast if there are many others.
-        self._all = matrix if len(matrix) <= FEW else None
-        self.where: list[int] = list(range(len(matrix))) if self._rows is None else list(self._rows)
-        """The features that count."""
+        rows = _filled(matrix)
+        self._rows = rows
+        self._some = matrix if rows is None else matrix[rows]
+        self._back = matrix.T if rows is None or len(matrix) <= FEW else None
+        self.filled: list[int] = list(range(len(matrix)) if rows is None else rows)
 
     def through(self, features: Float[Any, "draws features"]) -> Float[Any, "draws dim"]:
         """Return features @ coefficients."""
-        return (features if self._rows is None else features[:, self._rows]) @ self._matrix
+        return (features if self._rows is None else features[:, self._rows]) @ self._some
 
     def add_back(
         self, result: Float[Any, "draws features"], gradients: Float[Any, "draws dim"]
     ) -> Float[Any, "draws features"]:
         """Return result + gradients @ coefficients'."""
-        if self._rows is None:
-            return result + gradients @ self._matrix.T
-        if len(self._rows) == 0:
+        if not self.filled:
             return result
-        if self._all is not None:
-            return result + gradients @ self._all.T
+        if self._back is not None:
+            return result + gradients @ self._back
         result = result.copy()
-        result[:, self._rows] += gradients @ self._matrix.T
+        result[:, self._rows] += gradients @ self._some.T
         return result
 
 
