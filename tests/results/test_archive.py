@@ -63,6 +63,19 @@ def test_every_field_comes_back_bit_for_bit(fits, guide, tmp_path):
     assert_same(record, read(tmp_path / "fit.npz"))
 
 
+def test_a_loaded_table_has_the_same_k_hats(fits, tmp_path):
+    fit = fits["full-rank"]
+    fit.save(tmp_path / "fit.npz")
+    loaded = taut.load(tmp_path / "fit.npz")
+    before, after = (f.summary().to_frame()["k_hat"] for f in (fit, loaded))
+    assert before.notna().all()
+    np.testing.assert_array_equal(before, after)
+    # Nor are they lost when what was loaded is saved again.
+    loaded.save(tmp_path / "again.npz")
+    again = taut.load(tmp_path / "again.npz").summary().to_frame()["k_hat"]
+    np.testing.assert_array_equal(before, again)
+
+
 def test_fields_that_may_be_absent_come_back_absent(fits, tmp_path):
     record = dataclasses.replace(
         fits["full-rank"]._record, weights=None, weighed=None, observed={}, notes=("a note",)

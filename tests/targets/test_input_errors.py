@@ -391,6 +391,17 @@ def test_a_start_without_a_density_names_the_site_and_the_value():
     assert "scale -1" in problem
 
 
+def test_a_bad_argument_of_one_part_of_a_mixture_is_named():
+    def model(y):
+        a = numpyro.sample("a", dist.Normal())
+        parts = [dist.Normal(a, -1.0 + 0.0 * y), dist.Normal(a, 2.0)]
+        shares = dist.Categorical(jnp.array([0.5, 0.5]))
+        numpyro.sample("y", dist.MixtureGeneral(shares, parts), obs=y)
+
+    (problem,) = _said(_fit, model, X)
+    assert problem.endswith("Normal with loc 0, scale -1, Normal with loc 0, scale 2")
+
+
 def test_data_outside_a_support_that_depends_on_a_latent():
     def model(y):
         top = numpyro.sample("top", dist.HalfNormal())

@@ -272,7 +272,8 @@ class _Moments:
         """Return the largest shift in sds, the largest factor on a sd, and a shift's error."""
         moved = (np.abs(self.mean - before.mean) / self.sd).max()
         change = np.maximum(self.sd / before.sd, before.sd / np.maximum(self.sd, 1e-300)).max()
-        return moved, change, np.sqrt(1.0 / max(self.effective, 1e-300) + 1.0 / before.effective)
+        worth = (max(each.effective, 1e-300) for each in (self, before))
+        return moved, change, np.sqrt(sum(1.0 / each for each in worth))
 
 
 def _largest(dim: int) -> float:

@@ -23,6 +23,7 @@ from taut.report.names import scalar_names
 from taut.results.archive import read
 from taut.results.fit_result import Fit
 from taut.results.record import Record
+from taut.targets.representable import lost_in_single
 from taut.targets.target import Target, target
 
 
@@ -82,11 +83,14 @@ def fit(
     own = None if isinstance(guide, str) else _read_guide(bound, guide, prior_ok)
     clock.lap("model")
     run = Run(bound, own or guide, modes, int(seed), budget, line, clock)
-    run.optimise(bound.dtype)
+    single = bound.dtype == np.float32
+    coarse = lost_in_single(bound.data_names, bound.data) if single else ""
+    run.optimise(np.dtype(np.float64) if coarse else bound.dtype)
     notes = (*bound.program.notes, *(_unread_note(name) for name in run.unread))
-    reason = run.search.needs_double(run.outcome)
+    reason = coarse or run.search.needs_double(run.outcome)
     if reason:
         notes = (*notes, f"computed in double precision, because in single {reason}")
+    if reason and not coarse:
         run.optimise(np.dtype(np.float64))
     run.check(checks)
     outcome, checked = run.outcome, run.checked

@@ -33,7 +33,7 @@ from taut.posterior.pool import Pool
 from taut.results.record import Record
 from taut.targets.program import Site
 
-FORMAT = 2
+FORMAT = 3
 _KINDS = (FullRankNormal, MeanFieldNormal, LowRankNormal, MixtureNormal, TriangularFlow)
 GUIDES = {guide.name: guide for guide in _KINDS}
 
@@ -66,7 +66,7 @@ def save(record: Record, path: str | os.PathLike) -> None:
     trace = _fields(record.trace)
     document["stage"] = list(trace.pop("stage"))
     _put(arrays, "trace", trace)
-    for name in ("seconds", "gradients", "seed", "dtype", "versions"):
+    for name in ("seconds", "gradients", "seed", "dtype", "versions", "k_hats"):
         document[name] = getattr(record, name)
     document["observed"] = list(record.observed)
     _put(arrays, _OBSERVED, {str(i): np.asarray(v) for i, v in enumerate(record.observed.values())})
@@ -117,6 +117,7 @@ def read(path: str | os.PathLike) -> Record:
         dtype=document["dtype"],
         versions=document["versions"],
         observed={name: observed[str(i)] for i, name in enumerate(document["observed"])},
+        k_hats=document["k_hats"],
     )
 
 
@@ -169,5 +170,5 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"{path}: not a file written by fit.save, or damaged ({error})") from None
+    except (ValueError, zipfile.BadZipFile, EOFError):
+        raise InputError(f"{path}: not a file written by fit.save, or damaged") from None

@@ -343,7 +343,7 @@ class Fit(Account):
         """Write the fit to one .npz file of arrays and JSON, without pickle; see `taut.load`."""
         from taut.results.archive import save
 
-        save(self._record, path)
+        save(self._record.with_k_hats(self._k_hats()), path)
 
     def __str__(self) -> str:
         return describe(self)
@@ -391,7 +391,7 @@ class Fit(Account):
     def _k_hats(self) -> dict[str, float] | None:
         record = self._record
         if record.weighed is None or self._target is None:
-            return None
+            return record.k_hats
         values = self._constrain(record.weighed.z, "k-hat")
         return scalar_k_hats(record.weighed, values)
 

@@ -34,6 +34,7 @@ class Record:
         dtype: floating type the model was computed in.
         versions: versions of the libraries in use.
         observed: data of the observed sites, by site.
+        k_hats: k-hat of each scalar's mean, as far as it was asked for.
     """
 
     guide: Any
@@ -53,3 +54,8 @@ class Record:
     dtype: str
     versions: dict[str, str]
     observed: dict[str, Any]
+    k_hats: dict[str, float] | None = None
+
+    def with_k_hats(self, k_hats: dict[str, float] | None) -> "Record":
+        """Return the same record with k-hats: to make them takes the model, which no file holds."""
+        return dataclasses.replace(self, k_hats=k_hats)

@@ -218,9 +218,11 @@ def _as_value(value: Any) -> Any:
         except ValueError:
             return value
     if _is_table_column(value):
-        return np.asarray(value)
+        return _native(np.asarray(value))
     if isinstance(value, np.ma.MaskedArray) and not np.ma.is_masked(value):
-        return value.data  # nothing is masked, as in the columns of a table read whole
+        return _native(value.data)  # nothing is masked, as in the columns of a table read whole
+    if isinstance(value, np.ndarray):
+        return _native(value)
     if isinstance(value, (float, np.floating)):
         return np.asarray(value)
     if isinstance(value, np.integer):
@@ -228,6 +230,11 @@ def _as_value(value: Any) -> Any:
     if isinstance(value, np.bool_):
         return bool(value)
     return value
+
+
+def _native(values: np.ndarray) -> np.ndarray:
+    """Return an array in this machine's byte order; tables in FITS files come in the other."""
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 
 
 def _is_data(value: Any) -> bool:

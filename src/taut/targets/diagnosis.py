@@ -56,6 +56,10 @@ def _there(site: dict, bad: np.ndarray, shape: tuple[int, ...]) -> str:
 def _arguments(fn: Any, index: np.ndarray, shape: tuple[int, ...]) -> str:
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
+    # Of a mixture of unlike distributions only these have arguments that may be wrong.
+    components = getattr(fn, "component_distributions", None)
+    if components is not None:
+        return "".join(_arguments(component, index, shape) for component in components)
     parts = []
     for name in getattr(fn, "arg_constraints", {}):
         value = fn.__dict__.get(name)
