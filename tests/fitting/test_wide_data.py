@@ -105,3 +105,24 @@ def test_a_latent_that_nothing_informs_is_not_trusted():
 
     y = np.random.default_rng(0).normal(5.0, 60.0, 20)
     assert taut.fit(model, y, progress=False).trust == "not trusted"
+
+
+def test_nuts_is_run_in_the_same_precision(within_error):
+    t, y = _julian_dates()
+    assert taut.target(_line, t, y).dtype == np.float64
+    run = taut.nuts(_line, t, y, draws=500, warmup=300, chains=2, progress=False)
+    design = np.column_stack([np.ones(80), t - ORIGIN])
+    cov = np.linalg.inv(design.T @ design / 0.1**2 + np.eye(2) / 10.0**2)
+    slope, sd = (cov @ design.T @ y / 0.1**2)[1], np.sqrt(cov[1, 1])
+    within_error(run.values["b"].mean(), slope, sd / np.sqrt(run.ess["b"]))
+
+
+def test_prior_draws_are_made_of_the_dates_as_they_are():
+    def model(t):
+        a = numpyro.sample("a", dist.Normal(0.0, 1.0))
+        numpyro.deterministic("days", a + (t - ORIGIN))
+
+    t, _ = _julian_dates()
+    drawn = taut.prior(model, t, draws=3)
+    expected = np.asarray(drawn["a"])[:, None] + (t - ORIGIN)
+    np.testing.assert_allclose(drawn["days"], expected, atol=1e-8)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from taut._core.errors import InputError
+from taut._core.precision import native_dtype
 from taut.diagnostics.solutions import Solutions
 from taut.diagnostics.tails import OF_MANY, OF_SOME, Limits, Tail, close, heavy_tails
 from taut.diagnostics.trust import judge
@@ -23,7 +24,6 @@ from taut.report.names import scalar_names
 from taut.results.archive import read
 from taut.results.fit_result import Fit
 from taut.results.record import Record
-from taut.targets.representable import lost_in_single
 from taut.targets.target import Target, target
 
 
@@ -83,15 +83,13 @@ def fit(
     own = None if isinstance(guide, str) else _read_guide(bound, guide, prior_ok)
     clock.lap("model")
     run = Run(bound, own or guide, modes, int(seed), budget, line, clock)
-    single = bound.dtype == np.float32
-    coarse = lost_in_single(bound.data_names, bound.data) if single else ""
-    run.optimise(np.dtype(np.float64) if coarse else bound.dtype)
+    run.optimise(bound.dtype)
     notes = (*bound.program.notes, *(_unread_note(name) for name in run.unread))
-    reason = coarse or run.search.needs_double(run.outcome)
+    reason = bound.coarse if bound.dtype != native_dtype() else ""
+    if not reason and (reason := run.search.needs_double(run.outcome)):
+        run.optimise(np.dtype(np.float64))
     if reason:
         notes = (*notes, f"computed in double precision, because in single {reason}")
-    if reason and not coarse:
-        run.optimise(np.dtype(np.float64))
     run.check(checks)
     outcome, checked = run.outcome, run.checked
     pool = run.pool()

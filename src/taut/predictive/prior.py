@@ -10,6 +10,7 @@ from taut.predictive.calls import bind_call, bound_call, check_numbers
 from taut.predictive.pymc_forward import draw_pymc_prior
 from taut.predictive.simulator import simulator_of
 from taut.targets.pymc_model import PymcProgram, is_pymc_model
+from taut.targets.representable import lost_in_single
 from taut.targets.target import Target, target
 
 OPTIONS = ("draws", "seed", "megabytes")
@@ -56,4 +57,6 @@ def prior(
         model, arguments = bound_call(model_or_target)
     else:
         model, arguments = model_or_target, bind_call(model_or_target, args, kwargs, OPTIONS)
-    return simulator_of(model).draw(arguments, {}, draws, (seed,), native_dtype(), megabytes * 1e6)
+    coarse = lost_in_single(arguments.leaf_names, arguments.leaves)
+    dtype = np.dtype(np.float64) if coarse else native_dtype()
+    return simulator_of(model).draw(arguments, {}, draws, (seed,), dtype, megabytes * 1e6)

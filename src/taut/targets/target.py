@@ -1,6 +1,7 @@
 """A target: a program together with the data it is to be evaluated on."""
 
 import collections
+import functools
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -18,6 +19,7 @@ from taut.targets.discovery import discover
 from taut.targets.log_density import DensityProgram
 from taut.targets.program import Program
 from taut.targets.pymc_model import data_of, is_pymc_model, make_pymc_program, pymc_form
+from taut.targets.representable import lost_in_single
 from taut.targets.validation import data_problems
 
 PROGRAMS_KEPT = 64
@@ -46,8 +48,15 @@ class Target:
 
     @property
     def dtype(self) -> np.dtype:
-        """The floating type to compute in: JAX's own, or what the program asks for."""
-        return native_dtype() if self.program.dtype is None else self.program.dtype
+        """The floating type to compute in: JAX's own, or what the program or the data ask for."""
+        if self.program.dtype is not None:
+            return self.program.dtype
+        return np.dtype(np.float64) if self.coarse else native_dtype()
+
+    @functools.cached_property
+    def coarse(self) -> str:
+        """Which of the data single precision cannot hold, or an empty string."""
+        return lost_in_single(self.data_names, self.data)
 
     def log_density(self, z: Any) -> Any:
         """Log density at one latent vector `z` (dim,); a scalar."""
