@@ -99,7 +99,7 @@ class FlowFit:
         evaluation = self._evaluate(gaussian, draws)
         if not np.isfinite(evaluation.loss) or (not always and efficient(_log_ratios(evaluation))):
             return outcome
-        terms, gap, kept, settled = Terms.none(dim), np.inf, None, False
+        terms, gap, noise, kept, settled = Terms.none(dim), np.inf, np.inf, None, False
         for number in range(MOST_ROUNDS):
             if not evaluation.blocks:
                 break
@@ -122,7 +122,10 @@ class FlowFit:
             within = max(overfitted, decrease if number else 0.0)
             self._monitor.record(evaluation, "flow", within)
             if kept is None or gain > 0.0:
-                kept, gap = fresh, within
+                kept, gap, noise = fresh, within, overfitted
+            else:
+                # Nothing was left to win but what the draws of the kept one hid.
+                gap = min(gap, noise)
             self._monitor.best = kept.guide
             more = overfitted > OVERFITTED and most_draws < LARGEST_DRAWS
             if more:
