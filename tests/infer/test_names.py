@@ -40,6 +40,48 @@ def test_modules_are_imported_from_as_numpyros():
 
 
 @pytest.mark.parametrize(
+    "module",
+    [
+        "calibration",
+        "hmc",
+        "hmc_util",
+        "importance",
+        "initialization",
+        "inspect",
+        "mcmc",
+        "reparam",
+    ],
+)
+def test_modules_of_numpyros_have_their_names(module):
+    ours = importlib.import_module(f"taut.infer.{module}")
+    assert ours is importlib.import_module(f"numpyro.infer.{module}")
+
+
+def test_objectives_are_in_a_module_of_numpyros_name():
+    elbo = importlib.import_module("taut.infer.elbo")
+    for name in ("ELBO", "Trace_ELBO", "TraceMeanField_ELBO", "TraceGraph_ELBO", "RenyiELBO"):
+        assert getattr(elbo, name) is getattr(taut.infer, name)
+        assert hasattr(importlib.import_module("numpyro.infer.elbo"), name)
+
+
+class Counted(taut.infer.ELBO):
+    """An objective of a user's own, as NumPyro lets one write it."""
+
+    def loss(self, rng_key, param_map, model, guide, *args, **kwargs):
+        return 2.0 * Trace_ELBO().loss(rng_key, param_map, model, guide, *args, **kwargs)
+
+
+def test_an_objective_of_ones_own_states_a_loss_and_no_more():
+    own = SVI(_model, _guide, optim.Adam(0.1), Counted()).run(random.key(0), 1, progress_bar=False)
+    built_in = SVI(_model, _guide, optim.Adam(0.1), Trace_ELBO())
+    one = built_in.run(random.key(0), 1, progress_bar=False)
+    assert float(own.losses[0]) == 2.0 * float(one.losses[0])
+    for loss in (Counted(), taut.infer.RenyiELBO(num_particles=2)):
+        with pytest.raises(NotImplementedError, match="does not support mutable sites"):
+            loss.loss_with_mutable_state(random.key(0), {}, _model, _guide)
+
+
+@pytest.mark.parametrize(
     ("module", "name", "advice"),
     [
         ("taut.infer", "TraceEnum_ELBO", "Sum them out by hand"),

@@ -23,6 +23,9 @@ from numpyro.infer import (
     HMCGibbs,
     MixedHMC,
     calibration,
+    hmc,
+    hmc_util,
+    importance,
     init_to_feasible,
     init_to_mean,
     init_to_median,
@@ -31,16 +34,18 @@ from numpyro.infer import (
     init_to_value,
     initialization,
     initialize_model,
+    inspect,
     log_likelihood,
+    mcmc,
     psis_diagnostic,
     reparam,
 )
 
 from taut._core.absent import absent
 from taut.infer import autoguide
-from taut.infer.elbo import ELBO
 from taut.infer.graph_elbo import TraceGraph_ELBO
 from taut.infer.mean_field_elbo import TraceMeanField_ELBO
+from taut.infer.objective import ELBO
 from taut.infer.predictive import Predictive
 from taut.infer.rendering.render_model import render_model
 from taut.infer.renyi_elbo import RenyiELBO
@@ -90,8 +95,9 @@ __all__ = [
 ]
 
 # So that `from taut.infer.reparam import ...` is NumPyro's line with another beginning.
-for _name in ("initialization", "optim", "reparam"):
-    sys.modules[f"{__name__}.{_name}"] = globals()[_name]
+sys.modules[f"{__name__}.optim"] = optim
+for _module in (calibration, hmc, hmc_util, importance, initialization, inspect, mcmc, reparam):
+    sys.modules[f"{__name__}.{_module.__name__.rpartition('.')[2]}"] = _module
 
 NO_ENUMERATION = (
     "TraceEnum_ELBO is not part of taut.infer: nothing here sums over discrete sites by itself. "

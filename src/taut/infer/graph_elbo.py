@@ -11,7 +11,7 @@ from numpyro import handlers
 
 from taut._core.dependence import dependence
 from taut.guides.pieces.choices import summed
-from taut.infer.elbo import AverageELBO, Particle
+from taut.infer.objective import AverageELBO, Particle
 from taut.infer.trace_elbo import assemble, difference, guide_log_probs, log_probs
 from taut.infer.traces import Pair
 from taut.targets.site_log_prob import site_log_prob

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from numpyro.distributions import kl_divergence
 
-from taut.infer.elbo import AverageELBO, Particle
+from taut.infer.objective import AverageELBO, Particle
 from taut.infer.trace_elbo import assemble, difference, guide_log_probs, log_probs
 from taut.infer.traces import Pair, is_latent
 

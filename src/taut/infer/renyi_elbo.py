@@ -10,7 +10,7 @@ from numpyro import handlers
 
 from taut._core.errors import InputError
 from taut._core.modules import module
-from taut.infer.elbo import ELBO
+from taut.infer.objective import ELBO
 from taut.infer.score import scores
 from taut.infer.traces import Pair
 from taut.targets.site_log_prob import site_log_prob
@@ -83,14 +83,6 @@ class RenyiELBO(ELBO):
             surrogate = sum(jnp.sum(score * gain) for score in many.score.values()) * scale
             total = total + surrogate - jax.lax.stop_gradient(surrogate)
         return -total
-
-    def loss_with_mutable_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Refuse mutable sites.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError("RenyiELBO does not support mutable sites; use Trace_ELBO")
 
 
 def _draw(key: Any, params: dict[str, Any], pair: Pair) -> _Draw:

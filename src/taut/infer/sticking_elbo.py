@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from taut._core.dependence import dependence
 from taut.guides.pieces.point import point_of
-from taut.infer.elbo import AverageELBO, Particle
+from taut.infer.objective import AverageELBO, Particle
 from taut.infer.score import scores
 from taut.infer.trace_elbo import guide_log_probs, log_probs
 from taut.infer.traces import Pair, is_latent

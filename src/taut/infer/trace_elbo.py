@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from numpyro import handlers
 
 from taut._core.errors import InputError
-from taut.infer.elbo import AverageELBO, Particle
+from taut.infer.objective import AverageELBO, Particle
 from taut.infer.score import scores
 from taut.infer.traces import (
     SCORE,
