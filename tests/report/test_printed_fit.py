@@ -65,7 +65,17 @@ def test_it_fits_a_screen_however_long_the_words(fit_of, finding, scalars):
     for label in ("elbo", "log evidence", "stopped", "time", "notes", "caveat", "try"):
         assert f"\n{label} " in text or f" {label} " in text
     assert "trust: NOT TRUSTED" in text
-    assert "more: fit.findings" in text
+    assert ("more: fit.findings" in text) == (scalars > 1)
+
+
+def test_sentences_are_whole_where_there_is_room(fit_of, finding):
+    sentence = "seven words of sense in every clause, " * 3 + "and {} at the end of it"
+    findings = [finding(f"check {i}", 1.0, 0.5, "good", sentence.format(i)) for i in range(5)]
+    fit = fit_of(3, trust="trusted", findings=tuple(findings))
+    text = " ".join(" ".join(screen(fit)).split())
+    assert all(sentence.format(i) in text for i in range(5))
+    # A table that needs the room has it.
+    assert "..." in "\n".join(screen(dataclasses.replace(fit, posterior=fit_of(20).posterior)))
 
 
 def test_the_deciding_findings_come_first(fit_of):

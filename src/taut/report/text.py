@@ -1,7 +1,7 @@
 """A fit on a terminal: at most 30 lines of 80 columns, whatever the model.
 
 Every section has its own most lines, so a long note cannot push the trust, the caveat or the advice
-off the screen; the table takes what is left.
+off the screen; the table takes what is left, and what it leaves is shared by the sentences.
 """
 
 from collections.abc import Sequence
@@ -18,15 +18,23 @@ _WHY, _STOPPED, _NOTES, _CAVEATS, _ADVICE = 5, 2, 3, 3, 4
 
 def describe(fit: Fitted) -> str:
     """Return what `print(fit)` shows: trust and why, the answer, bound, cost and advice."""
-    story = tell(fit)
-    head = [_title(fit), *_bullets(story.why, _WHY)]
-    tail = ["", *_bounds(story), *_labelled("stopped", [story.stopped], _STOPPED)]
-    tail += _labelled("time", [time_words(story, COLUMNS - _LABEL)], 1)
-    tail += _labelled("notes", story.notes, _NOTES, "fit.notes")
-    tail += _labelled("caveat", story.caveats, _CAVEATS, "fit.findings")
-    tail += _labelled("try", story.advice, _ADVICE, "fit.findings")
-    table = fit.summary().lines(LINES - len(head) - len(tail) - 1)
-    return "\n".join([*head, "", *table, *tail])
+    story, summary = tell(fit), fit.summary()
+    whole = len(summary.lines(LINES))
+    for more in range(LINES, -1, -1):
+        head, tail = [_title(fit), *_bullets(story.why, _WHY + more)], _tail(story, more)
+        left = LINES - len(head) - len(tail) - 1
+        if left >= whole:
+            break
+    return "\n".join([*head, "", *summary.lines(left), *tail])
+
+
+def _tail(story: Story, more: int) -> list[str]:
+    """Return what comes below the table, with so many lines more for each section."""
+    out = ["", *_bounds(story), *_labelled("stopped", [story.stopped], _STOPPED + more)]
+    out += _labelled("time", [time_words(story, COLUMNS - _LABEL)], 1)
+    out += _labelled("notes", story.notes, _NOTES + more, "fit.notes")
+    out += _labelled("caveat", story.caveats, _CAVEATS + more, "fit.findings")
+    return out + _labelled("try", story.advice, _ADVICE + more, "fit.findings")
 
 
 def describe_short(fit: Fitted) -> str:
