@@ -53,32 +53,34 @@ class _Fixed:
         shift: those in the shifts.
         stretch: coefficients of products in the log scales.
         weight: tail weights (dim,).
+        pairs: which noise each product is made of (pairs, 2).
         same: whether a product is a square (pairs,).
-        first: which noise comes first in each product, as a matrix of zeros and ones (pairs, dim).
-        second: which comes second, likewise.
     """
 
     log_scale: Coefficients
     shift: Coefficients
     stretch: Coefficients
     weight: Float[Any, " dim"]
+    pairs: Int[Any, "pairs 2"]
     same: Any
-    first: Float[Any, "pairs dim"]
-    second: Float[Any, "pairs dim"]
 
     @classmethod
     def of(cls, flow: "TriangularFlow") -> "_Fixed":
-        xp = flow._namespace
-        first, second = flow.pairs[:, 0], flow.pairs[:, 1]
+        xp, pairs = flow._namespace, flow.pairs
         return cls(
             Coefficients(flow.log_scale[1:]),
             Coefficients(flow.shift[1:]),
             Coefficients(flow.stretch),
             xp.exp(flow.tail),
-            xp.asarray(first == second),
-            xp.eye(flow.dim)[first],
-            xp.eye(flow.dim)[second],
+            pairs,
+            xp.asarray(pairs[:, 0] == pairs[:, 1]),
         )
+
+    @functools.cached_property
+    def chosen(self) -> tuple[Float[Any, "pairs dim"], Float[Any, "pairs dim"]]:
+        """Which noise comes first in each product, and which second, as zeros and ones."""
+        identity = namespace(self.weight).eye(len(self.weight))
+        return identity[self.pairs[:, 0]], identity[self.pairs[:, 1]]
 
 
 @module()
@@ -199,8 +201,9 @@ class TriangularFlow(LatentGuide):
             return result
         bent = white @ self.bend.T + stretched @ self.stretch.T
         bent = bent * product_scale(fixed.same)
-        first, second = layers.noise.first, layers.noise.second
-        return result + (bent * second) @ fixed.first + (bent * first) @ fixed.second
+        first, second = fixed.chosen
+        noise = layers.noise
+        return result + (bent * noise.second) @ first + (bent * noise.first) @ second
 
     def pull_marginal(
         self,

@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 
 from taut._core.errors import InputError
-from taut._core.precision import native_dtype
 from taut.predictive.calls import bind_call, bound_call, check_numbers
 from taut.predictive.pymc_forward import draw_pymc_prior
 from taut.predictive.simulator import simulator_of
 from taut.targets.pymc_model import PymcProgram, is_pymc_model
-from taut.targets.representable import lost_in_single
+from taut.targets.representable import dtype_without, lost_in_single
 from taut.targets.target import Target, target
 
 OPTIONS = ("draws", "seed", "megabytes")
@@ -57,6 +56,5 @@ def prior(
         model, arguments = bound_call(model_or_target)
     else:
         model, arguments = model_or_target, bind_call(model_or_target, args, kwargs, OPTIONS)
-    coarse = lost_in_single(arguments.leaf_names, arguments.leaves)
-    dtype = np.dtype(np.float64) if coarse else native_dtype()
+    dtype = dtype_without(lost_in_single(arguments.leaf_names, arguments.leaves))
     return simulator_of(model).draw(arguments, {}, draws, (seed,), dtype, megabytes * 1e6)

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from taut._core.precision import native_dtype
+
 # Of the spread of an argument's values, how much rounding them may be. Gradients of a thousand
 # sds away from zero would still be right to this share.
 ROUNDED = 1e-3
@@ -20,10 +22,13 @@ def lost_in_single(names: Sequence[str], leaves: Sequence[Any]) -> str:
         names: of the data leaves.
         leaves: arrays as they were given.
     """
-    reasons = (
-        _lost(name, np.asarray(v)) for name, v in zip(names, leaves, strict=True) if _wide(v)
-    )
+    reasons = (_lost(name, v) for name, v in zip(names, leaves, strict=True) if _wide(v))
     return next((reason for reason in reasons if reason), "")
+
+
+def dtype_without(lost: str) -> np.dtype:
+    """Return the floating type that loses nothing: double where single loses that, or JAX's own."""
+    return np.dtype(np.float64) if lost else native_dtype()
 
 
 def _wide(leaf: Any) -> bool:

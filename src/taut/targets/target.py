@@ -19,7 +19,7 @@ from taut.targets.discovery import discover
 from taut.targets.log_density import DensityProgram
 from taut.targets.program import Program
 from taut.targets.pymc_model import data_of, is_pymc_model, make_pymc_program, pymc_form
-from taut.targets.representable import lost_in_single
+from taut.targets.representable import dtype_without, lost_in_single
 from taut.targets.validation import data_problems
 
 PROGRAMS_KEPT = 64
@@ -49,9 +49,7 @@ class Target:
     @property
     def dtype(self) -> np.dtype:
         """The floating type to compute in: JAX's own, or what the program or the data ask for."""
-        if self.program.dtype is not None:
-            return self.program.dtype
-        return np.dtype(np.float64) if self.coarse else native_dtype()
+        return dtype_without(self.coarse) if self.program.dtype is None else self.program.dtype
 
     @functools.cached_property
     def coarse(self) -> str:
