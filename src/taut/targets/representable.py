@@ -11,6 +11,9 @@ from taut._core.precision import native_dtype
 # sds away from zero would still be right to this share.
 ROUNDED = 1e-3
 
+# Values that differ by no more than this share of their size differ by rounding in double precision.
+SAME = 1e-12
+
 
 def lost_in_single(names: Sequence[str], leaves: Sequence[Any]) -> str:
     """Say which argument single precision cannot hold, or return an empty string.
@@ -50,7 +53,7 @@ def _lost(name: str, values: np.ndarray) -> str:
         return f"argument {name!r} holds values beyond its range"
     # Halved first, so that no difference of two values overflows.
     spread, error = 2.0 * np.std(0.5 * known), np.abs(known - single).max()
-    if error > ROUNDED * spread and spread > 0.0:
+    if error > ROUNDED * spread and spread > SAME * np.abs(known).max():
         return (
             f"argument {name!r} is rounded by up to {error:.1g}, and its values differ by no more "
             f"than {np.ptp(0.5 * known) * 2.0:.2g}"
