@@ -16,9 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-# What JAX calls the derivative where it is traced.
-SLOPE = "gamma_slope"
-
 _UNSIGNED = {32: np.uint32, 64: np.uint64}
 
 

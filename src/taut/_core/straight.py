@@ -3,7 +3,8 @@
 A model that JAX has traced is full of them: each `jnp` function is a call of its own, which JAX
 differentiates, batches and lowers by itself; parameters are tested and the tests thrown away; the
 logarithm of a constant is an operation, and so is a sum over no axes. XLA removes them all in the
-end, after each was differentiated, batched and lowered. Here they are removed before.
+end, after each was differentiated, batched and lowered. Here they are removed before. What JAX differentiates into what
+is slow to compile, gamma draws and rows picked from few, is replaced.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -13,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
-from jax.extend.core.primitives import jit_p
+from jax.extend.core.primitives import gather_p, jit_p
 
 from taut._core.gamma_draws import can_draw, gamma, log_gamma
 from taut._core.joined import joined
+from taut._core.picked import picked
 
 # Calls of larger functions are left as they are: JAX remembers how it differentiated them.
 LARGEST_INLINED = 16
@@ -143,7 +145,7 @@ def _inlined(equation: JaxprEqn) -> ClosedJaxpr | None:
             draw = log_gamma if equation.params["log_space"] else gamma
             types = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (key, shape))
             return jax.make_jaxpr(draw)(*types)
-    return None
+    return picked(equation) if equation.primitive is gather_p else None
 
 
 def _draws_gamma(jaxpr: Jaxpr) -> bool:

@@ -16,7 +16,6 @@ from taut._core.ahead import Ahead
 from taut._core.collector import collector_held
 from taut._core.constants import own_constants
 from taut._core.fingerprint import Watch
-from taut._core.gamma_draws import SLOPE
 from taut._core.xla_options import OFTEN, OFTEN_AND_SHORT, OFTEN_ON_LARGE, ONCE, cpu_options
 from taut.checking.running import Call
 from taut.diagnostics.finding import Finding
@@ -202,6 +201,5 @@ class SVIProgram:
 def loop_options(jaxpr: Any) -> dict[str, Any] | None:
     """Return the XLA options for blocks of steps, by how much one step computes."""
     # Blocks of steps are a loop in a loop; those inside a step do not make its arrays larger.
-    # Derivatives of gamma draws are on many nodes, and fastest at the lower level.
-    step = count_operations(jaxpr, turns=1, skipped=(SLOPE,))
+    step = count_operations(jaxpr, turns=1)
     return cpu_options(OFTEN if step < LARGE_STEP else OFTEN_ON_LARGE)

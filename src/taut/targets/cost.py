@@ -5,38 +5,43 @@ busy the machine is, or the same seed would give different results.
 """
 
 import math
-from collections.abc import Collection
 from typing import Any
+
+from taut._core.gamma_draws import gamma_slope
+from taut._core.picked import picked_slope
 
 UNKNOWN_LOOP = 100
 
+# Jitted functions that take far less time than their many elements suggest.
+QUICK = (gamma_slope.__name__, picked_slope.__name__)
 
-def count_operations(jaxpr: Any, turns: int = UNKNOWN_LOOP, skipped: Collection[str] = ()) -> float:
+
+def count_operations(jaxpr: Any, turns: int = UNKNOWN_LOOP) -> float:
     """Return the number of elements computed by a jaxpr, loops included.
 
-    Matrix products and factorizations count their multiplications.
+    Matrix products and factorizations count their multiplications; functions in `QUICK` do not
+    count.
 
     Args:
         jaxpr: what to count.
         turns: what a `while` loop, whose length is not known, counts as.
-        skipped: names of jitted functions that are not counted.
     """
-    return sum(_equation(equation, turns, skipped) for equation in jaxpr.eqns)
+    return sum(_equation(equation, turns) for equation in jaxpr.eqns)
 
 
-def _equation(equation: Any, turns: int, skipped: Collection[str]) -> float:
+def _equation(equation: Any, turns: int) -> float:
     name, params = equation.primitive.name, equation.params
-    if params.get("name") in skipped:
+    if params.get("name") in QUICK:
         return 0
     if name == "scan":
-        return params["length"] * count_operations(params["jaxpr"].jaxpr, turns, skipped)
+        return params["length"] * count_operations(params["jaxpr"].jaxpr, turns)
     if name == "while":
-        return turns * count_operations(params["body_jaxpr"].jaxpr, turns, skipped)
+        return turns * count_operations(params["body_jaxpr"].jaxpr, turns)
     if name == "cond":
-        return max(count_operations(branch.jaxpr, turns, skipped) for branch in params["branches"])
+        return max(count_operations(branch.jaxpr, turns) for branch in params["branches"])
     inner = [p for p in params.values() if hasattr(p, "jaxpr") or hasattr(p, "eqns")]
     if inner:
-        return sum(count_operations(getattr(p, "jaxpr", p), turns, skipped) for p in inner)
+        return sum(count_operations(getattr(p, "jaxpr", p), turns) for p in inner)
     size = sum(math.prod(v.aval.shape) for v in equation.outvars if hasattr(v.aval, "shape"))
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
