@@ -10,9 +10,11 @@ import numpyro.distributions as dist
 import pytest
 from jax.extend.core import jaxpr_as_fun
 
+from taut._core.picked import MOST_ROWS
 from taut._core.straight import LARGEST_INLINED, straight
 
 TABLE = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(4, 3)
+GROUP = np.array([0, 2, 2, -1, 1])
 
 
 @jax.jit
@@ -41,6 +43,11 @@ def _scanned(x):
 
 def _guarded(x):
     return jax.lax.cond(x[0] > 0.0, lambda v: jnp.log(v[0]), lambda v: v[0], x)
+
+
+def _beyond(x, mode):
+    picked = x.at[np.array([0, 7, 2, -9])].get(mode=mode)
+    return (jnp.nan_to_num(picked, nan=0.5) ** 2 * jnp.arange(1.0, 5.0)).sum()
 
 
 def _mixture(x):
@@ -75,6 +82,10 @@ FUNCTIONS = {
     "tests": lambda x: jnp.where(jnp.isfinite(x) & (x == x), x, 0.0).sum(),
     "a mixture": _mixture,
     "random numbers": _noisy,
+    "rows picked": lambda x: (x[GROUP] * jnp.arange(5.0)).sum() + (x[None] * TABLE)[GROUP].sum(),
+    "rows picked by a table": lambda x: (x[jnp.stack([GROUP, GROUP[::-1]])] ** 2).sum(),
+    "rows picked beyond the end": lambda x: _beyond(x, "fill") + _beyond(x, "clip"),
+    "one row picked": lambda x: x[GROUP[0]] ** 2,
     "log gammas": lambda x: _log_beta(x).sum() + jax.scipy.special.gammaln(x**2 + 1.0)[2],
     "log gammas of log gammas": lambda x: _log_beta(_log_beta(x) ** 2 + 0.5).sum(),
     "the argument itself": lambda x: x[0],
@@ -146,6 +157,33 @@ def test_log_gammas_of_few_numbers_are_one():
     many = jnp.ones(1000)
     counts = _counts(lambda x: jax.lax.lgamma(many * x[0]).sum() + jax.lax.lgamma(x[1]))
     assert counts["lgamma"] == 2
+
+
+def _slopes(function, dim):
+    closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct((dim,), jnp.float32))
+    run = jaxpr_as_fun(straight(closed))
+    graded = jax.make_jaxpr(jax.grad(lambda x: run(x)[0]))(jnp.ones(dim))
+    return collections.Counter(e.primitive.name for e in straight(graded).jaxpr.eqns)
+
+
+def test_rows_picked_from_few_are_differentiated_without_a_loop():
+    few = _slopes(lambda x: (x[GROUP] ** 2).sum() + jnp.exp(x[GROUP]).sum(), MOST_ROWS)
+    assert (few["scatter-add"], few["dot_general"], few["iota"]) == (0, 2, 1)
+    many = _slopes(lambda x: (x[GROUP] ** 2).sum(), MOST_ROWS + 1)
+    assert (many["scatter-add"], many["dot_general"]) == (1, 0)
+    # Whole numbers have no derivative, and slices are no rows.
+    whole = jax.make_jaxpr(lambda x: jnp.arange(3)[x.astype(int)])(jnp.ones(2))
+    assert [e.primitive.name for e in straight(whole).jaxpr.eqns][-1] == "gather"
+    assert _slopes(lambda x: (x.reshape(3, 4)[:, GROUP] ** 2).sum(), 12)["dot_general"] == 0
+
+
+def test_rows_picked_have_higher_and_forward_derivatives():
+    def function(x):
+        return (jnp.sin(x[GROUP]) * jnp.arange(5.0)).sum()
+
+    for derive in (jax.hessian, jax.jacfwd, lambda f: jax.jacrev(jax.jacrev(f))):
+        made, wanted = (derive(f)(POINTS[0]) for f in (_straight(function), function))
+        np.testing.assert_allclose(made, wanted, rtol=1e-6, atol=1e-6)
 
 
 def test_what_is_done_for_its_effect_is_done():

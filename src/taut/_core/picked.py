@@ -16,7 +16,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 # Rows to pick from, numbers in them, and numbers in the matrix of zeros and ones, up to which the
 # product takes less time than the loop, for batches of 16 to 256 in single and double precision.
-FEWEST, FEW, SMALL = 32, 64, 2**18
+MOST_ROWS, MOST_NUMBERS, MOST_CHOICES = 32, 64, 2**18
 
 
 def picked(equation: JaxprEqn) -> ClosedJaxpr | None:
@@ -42,8 +42,8 @@ def _picks_rows(rows: Any, index: Any, params: dict[str, Any]) -> bool:
         and not numbers.operand_batching_dims
         and params["slice_sizes"] == (1, *rows.shape[1:])
     )
-    few = 0 < rows.shape[0] <= FEWEST and rows.size <= FEW
-    return whole and few and rows.shape[0] * index.size <= SMALL
+    few = 0 < rows.shape[0] <= MOST_ROWS and rows.size <= MOST_NUMBERS
+    return whole and few and rows.shape[0] * index.size <= MOST_CHOICES
 
 
 @functools.lru_cache(64)
