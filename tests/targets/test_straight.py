@@ -12,6 +12,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from taut._core.picked import MOST_ROWS
 from taut._core.straight import LARGEST_INLINED, straight
+from taut.targets.cost import count_operations
 
 TABLE = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(4, 3)
 GROUP = np.array([0, 2, 2, -1, 1])
@@ -159,16 +160,25 @@ def test_log_gammas_of_few_numbers_are_one():
     assert counts["lgamma"] == 2
 
 
-def _slopes(function, dim):
+def _graded(function, dim):
     closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct((dim,), jnp.float32))
     run = jaxpr_as_fun(straight(closed))
-    graded = jax.make_jaxpr(jax.grad(lambda x: run(x)[0]))(jnp.ones(dim))
-    return collections.Counter(e.primitive.name for e in straight(graded).jaxpr.eqns)
+    return jax.make_jaxpr(jax.grad(lambda x: run(x)[0]))(jnp.ones(dim))
+
+
+def _slopes(function, dim):
+    equations = straight(_graded(function, dim)).jaxpr.eqns
+    return collections.Counter(e.primitive.name for e in equations)
+
+
+def _work(function, dim):
+    return count_operations(_graded(function, dim).jaxpr)
 
 
 def test_rows_picked_from_few_are_differentiated_without_a_loop():
     few = _slopes(lambda x: (x[GROUP] ** 2).sum() + jnp.exp(x[GROUP]).sum(), MOST_ROWS)
     assert (few["scatter-add"], few["dot_general"], few["iota"]) == (0, 2, 1)
+    assert _work(lambda x: x[GROUP].sum(), MOST_ROWS) < _work(lambda x: x[GROUP].sum(), 100)
     many = _slopes(lambda x: (x[GROUP] ** 2).sum(), MOST_ROWS + 1)
     assert (many["scatter-add"], many["dot_general"]) == (1, 0)
     # Whole numbers have no derivative, and slices are no rows.

@@ -1,12 +1,11 @@
-"""Rows picked from few, as groups' coefficients are for their data, with derivatives that are quick.
+"""Rows picked from few, as groups' coefficients are for their data, with quick derivatives.
 
-The derivative of `x[index]` adds up rows one after the other: XLA makes a loop over the index of it,
-which takes long to compile and on a processor longer to run than all the rest of a small model. For
-few rows a product with zeros and ones does the same.
+The derivative of `x[index]` adds up rows one after the other: XLA makes a loop over the index of
+it, which takes long to compile and on a processor longer to run than all the rest of a small model.
+For few rows a product with zeros and ones does the same.
 """
 
 import functools
-import math
 from typing import Any
 
 import jax
@@ -25,7 +24,8 @@ def picked(equation: JaxprEqn) -> ClosedJaxpr | None:
     Args:
         equation: a gather.
     """
-    rows, index = (v.aval for v in equation.invars)
+    avals: list[Any] = [v.aval for v in equation.invars]
+    rows, index = avals
     params = tuple(equation.params.items())
     if not jnp.issubdtype(rows.dtype, jnp.floating) or not _picks_rows(rows, index, dict(params)):
         return None

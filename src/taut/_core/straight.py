@@ -3,8 +3,8 @@
 A model that JAX has traced is full of them: each `jnp` function is a call of its own, which JAX
 differentiates, batches and lowers by itself; parameters are tested and the tests thrown away; the
 logarithm of a constant is an operation, and so is a sum over no axes. XLA removes them all in the
-end, after each was differentiated, batched and lowered. Here they are removed before. What JAX differentiates into what
-is slow to compile, gamma draws and rows picked from few, is replaced.
+end, after each was differentiated, batched and lowered. Here they are removed before. Gamma draws
+and rows picked from few, whose derivatives are slow to compile, are replaced.
 """
 
 from collections.abc import Callable, Hashable, Sequence

@@ -7,13 +7,10 @@ busy the machine is, or the same seed would give different results.
 import math
 from typing import Any
 
-from taut._core.gamma_draws import gamma_slope
-from taut._core.picked import picked_slope
-
 UNKNOWN_LOOP = 100
 
-# Jitted functions that take far less time than their many elements suggest.
-QUICK = (gamma_slope.__name__, picked_slope.__name__)
+# Jitted functions of `_core` that take far less time than their many elements suggest.
+QUICK = ("gamma_slope", "picked_slope")
 
 
 def count_operations(jaxpr: Any, turns: int = UNKNOWN_LOOP) -> float:

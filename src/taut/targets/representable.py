@@ -11,7 +11,7 @@ from taut._core.precision import native_dtype
 # sds away from zero would still be right to this share.
 ROUNDED = 1e-3
 
-# Values that differ by no more than this share of their size differ by rounding in double precision.
+# Values that differ by no more than this share of their size differ by rounding in double.
 SAME = 1e-12
 
 
