@@ -116,9 +116,10 @@ class _Walk:
             return inputs[0]
         if name in _NEUTRAL:
             first, second = inputs
-            if _is(second, _NEUTRAL[name]) and _same(_aval(first), out):
+            neutral = _NEUTRAL[name]
+            if _is(second, neutral) and _same(_aval(first), out):
                 return first
-            if name in ("add", "mul") and _is(first, _NEUTRAL[name]) and _same(_aval(second), out):
+            if name not in _ORDERED and _is(first, neutral) and _same(_aval(second), out):
                 return second
         if name == "reduce_sum" and out.shape == ():
             return self._made_of_one(inputs[0])
@@ -159,8 +160,9 @@ _GAMMA = "random_gamma"
 # Operations that do nothing where shape and type stay the same.
 _OF_SHAPE = ("convert_element_type", "reshape", "broadcast_in_dim", "squeeze", "reduce_sum")
 
-# Second operands, of sums and products first ones too, that change nothing.
-_NEUTRAL = {"add": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0}
+# Second operands that change nothing; first ones do so too, but where the order matters.
+_ORDERED = ("sub", "div")
+_NEUTRAL = {"add": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0, "max": -np.inf, "min": np.inf}
 
 _FOLDED: dict[str, Callable] = {
     "abs": np.abs,
