@@ -335,6 +335,57 @@ def test_the_worst_coordinate_is_named():
     assert text.endswith("They differ most in b.")
 
 
+# Weights, and what the finding says where they are no reason for doubt.
+WORDS = {
+    "a low k-hat": (_weights(0.6, 0.5), "Importance weights are well behaved: 50 %"),
+    "nearly equal weights": (
+        _weights(0.86, 0.94),
+        "The weights are so equal that a k-hat above 0.7 means little: 94 %",
+    ),
+    "no clear excess": (
+        _weights(0.75, 0.46),
+        "The chains settled, and k-hat is not clearly above 0.7: 46 %",
+    ),
+    "next to no mass": (
+        _weights(3.5, 0.5, beyond=(0.009, 0.0)),
+        "The guide is too small only far out, with 0.9 % of the mass: 50 %",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_a_high_k_hat_is_not_called_well_behaved(name):
+    weights, words = WORDS[name]
+    (finding,) = (f for f in Case(weights=weights).judge().findings if f.name == "k-hat")
+    assert finding.level == "good"
+    assert finding.message.startswith(words)
+    assert f"(k-hat {weights.k_hat:.2f} ± " in finding.message
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("interrupted", "let it run to its end"),
+        ("budget", "give it a larger budget"),
+        ("evaluations", "reparameterise the model or run NUTS"),
+        ("non-finite", "reparameterise the model or run NUTS"),
+    ],
+)
+def test_the_advice_is_about_why_the_optimiser_stopped(reason, words):
+    (first, *_) = Case(verdict=_stopped(reason, np.nan)).judge().findings
+    assert first.advice.startswith(words)
+    assert ("budget" in first.advice) == (reason == "budget")
+
+
+@pytest.mark.parametrize(
+    ("rounds", "words"), [(1, "within 1 round and"), (3, "within 3 rounds and")]
+)
+def test_rounds_are_counted_in_words(rounds, words):
+    chains = dataclasses.replace(_chains(), rounds=rounds)
+    messages = {f.name: f.message for f in Case(chains=chains).judge().findings}
+    assert words in messages["settled"]
+
+
 # Weights, chains, and where the draws come from.
 SOURCES = {
     "settled chains": (_weights(0.6, 0.05), _chains(), "chains"),

@@ -1,9 +1,12 @@
 """The progress line: redrawn by time on a terminal, rare plain lines elsewhere, or nothing."""
 
+import os
+import termios
+
 import pytest
 
 from taut.loop import progress
-from taut.loop.progress import PLAIN_LINE_EVERY, REDRAW_EVERY, WIDTH, Progress
+from taut.loop.progress import PLAIN_LINE_EVERY, REDRAW_EVERY, Progress
 
 
 @pytest.fixture
@@ -70,13 +73,48 @@ def test_on_a_terminal_one_line_is_redrawn_in_place(clock, capfd, terminal):
     assert 10 <= len(drawn) <= 11
     assert text.count("\n") == 1
     assert text.endswith("\n")
-    assert all(len(part.rstrip("\n")) == WIDTH for part in drawn)
     assert drawn[0].rstrip() == "taut   0.0 s | fit | expected gap 0.5 | gradients 0"
 
 
-def test_a_long_line_is_cut_at_the_width_of_a_terminal(clock, capfd, terminal):
-    Progress(True).update("fit", **{f"number_{i}": 1.0 for i in range(20)})
-    assert len(capfd.readouterr().err.lstrip("\r")) == WIDTH
+@pytest.mark.parametrize("columns", [1, 12, 20, 33, 34, 80, 200])
+def test_a_line_has_as_many_whole_parts_as_the_terminal_is_wide(
+    clock, capfd, terminal, monkeypatch, columns
+):
+    monkeypatch.setattr(progress, "_columns", lambda stream: columns)
+    parts = ["taut   0.0 s", "fit", "elbo -1234", *(f"gradients {i} 123,456" for i in range(5))]
+    numbers = {f"gradients_{i}": 123456 for i in range(5)}
+    Progress(True).update("fit", elbo=-1234.5, **numbers)
+    line = capfd.readouterr().err.lstrip("\r")
+    lengths = [len(" | ".join(parts[:n])) for n in range(len(parts) + 1)]
+    assert line == " | ".join(parts[: sum(length < columns for length in lengths) - 1])
+
+
+def test_a_shorter_line_leaves_nothing_of_the_longer_one(clock, capfd, terminal, monkeypatch):
+    width = [40]
+    monkeypatch.setattr(progress, "_columns", lambda stream: width[0])
+    line = Progress(True)
+    line.update("a longer look at a tail")
+    clock[0] += 1.0
+    line.update("fit")
+    clock[0] += 1.0
+    line.update("a longer look at a tail")
+    width[0] = 20
+    line.finish("usable")
+    first, shorter, _, narrow = capfd.readouterr().err.split("\r")[1:]
+    assert shorter == "taut   1.0 s | fit".ljust(len(first))
+    # Padding past the end of a terminal that was made narrower would wrap.
+    assert narrow == "taut   2.0 s".ljust(19) + "\n"
+
+
+def test_the_width_is_that_of_the_terminal(monkeypatch, tmp_path):
+    keyboard, screen = os.openpty()
+    with open(keyboard, "rb", buffering=0), open(screen, "w") as stream:
+        for columns in (57, 131):
+            termios.tcsetwinsize(screen, (24, columns))
+            assert progress._columns(stream) == columns
+    monkeypatch.setenv("COLUMNS", "66")
+    with open(tmp_path / "log", "w") as file:
+        assert progress._columns(file) == 66
 
 
 def test_other_text_gets_a_line_of_its_own(clock, capfd, terminal):

@@ -46,6 +46,7 @@ class FakeFit:
         True, "expected gap", "a further step is expected to gain 0.013 nats, below 0.05", 0.013
     )
     notes: tuple[str, ...] = ()
+    draws_from: str = "weights"
     guide_name: str = "full-rank"
     elbo: tuple[float, float] = (-123.4567, 0.0312)
     log_evidence: tuple[float, float] = (-123.2109, 0.0123)

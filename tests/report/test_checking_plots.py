@@ -4,9 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from taut._core.errors import InputError
+from taut.report.plot_style import VERMILLION
 from taut.report.plots import Plots
 
 
@@ -88,6 +91,25 @@ def test_k_hats_are_sorted_and_named(fit):
         tuple(np.round(p, 6)) for c in axes.collections for p in c.get_offsets().data.tolist()
     }
     assert {(0.61, 3.0), (1.2, 2.0), (0.66, 1.0), (0.31, 0.0)} <= places
+
+
+def looks_of(axes):
+    """The colours of the k-hats that are drawn."""
+    shown = [c for c in axes.collections if isinstance(c, PathCollection) and len(c.get_offsets())]
+    return {to_hex(scatter.get_facecolor()[0]) for scatter in shown}
+
+
+def test_a_k_hat_that_is_not_held_against_the_fit_is_not_marked_as_bad(fit, finding):
+    sentence = "The weights are so equal that a k-hat above 0.7 means little: 94 % are effective."
+    high = dataclasses.replace(fit, k_hat=0.86, shapes={"theta": 0.9})
+    for level, bad in (("good", False), ("doubt", True)):
+        told = (finding("k-hat", 0.86, 0.7, level, sentence),)
+        figure = Plots(dataclasses.replace(high, findings=told)).k_hat()
+        text = " ".join(words(figure).split())
+        assert (sentence in text) == (not bad)
+        assert ("above 0.7: not held against this fit" in text) == (not bad)
+        assert ("above 0.7: weights alone do not mend it" in text) == bad
+        assert (VERMILLION in looks_of(figure.axes[0])) == bad
 
 
 def test_constant_weights_have_a_place_on_the_axis(fit):

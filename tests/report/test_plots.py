@@ -9,10 +9,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.path import Path as MplPath
 from matplotlib.text import Text
 
 from taut._core.errors import InputError, MissingExtraError
 from taut.report.plot_losses import draw_losses
+from taut.report.plot_style import STAGE_LOOKS, TRUTH
 from taut.report.plots import Plots
 
 mpl.use("agg")
@@ -143,6 +145,49 @@ def test_huge_early_losses_do_not_flatten_the_rest(fit):
     assert end.get_ylim()[0] < 0
 
 
+def ended_with(fit, loss, stage):
+    """A fit whose steps end so, sixty gradients each."""
+    count = len(loss)
+    steps = dataclasses.replace(
+        fit.trace,
+        gradients=60 * np.arange(1, count + 1),
+        loss=np.array(loss),
+        stage=[stage] * count,
+    )
+    return dataclasses.replace(fit, trace=steps, elbo=(-loss[-1], 0.01))
+
+
+def test_the_noise_of_new_draws_does_not_look_like_a_blow_up(fit_of):
+    losses = [3.0, 2.5, *np.linspace(1.03, 1.0, 20), 1.03]
+    _, end = Plots(ended_with(fit_of(2), losses, "flow")).loss().axes
+    low, high = end.get_ylim()
+    assert high - low > 5 * 0.03
+    # New draws begin a line of their own: nothing rises.
+    joined = [line.get_ydata() for line in end.lines if len(line.get_xdata()) > 2]
+    assert len(joined) == 1
+    assert np.diff(joined[0]).max() < 0
+    lone = [line for line in end.lines if len(line.get_xdata()) == 1]
+    assert [float(line.get_ydata()[0]) for line in lone] == [pytest.approx(0.03)]
+
+
+def test_the_band_is_the_loss_on_new_draws(fit_of):
+    fit = ended_with(fit_of(2), [3.0, 2.0, 1.0, 1.0, 1.0, 1.0], "flow")
+    figure = Plots(dataclasses.replace(fit, elbo=(-1.5, 0.1))).loss()
+    _, end = figure.axes
+    (band,) = end.patches
+    assert band.get_y() == pytest.approx(0.3)
+    assert band.get_height() == pytest.approx(0.4)
+    assert end.get_ylim()[1] > 0.7
+    assert "loss of the fit on new draws, ± 2 errors" in words(figure)
+    unknown = Plots(dataclasses.replace(fit, elbo=(np.nan, np.nan))).loss()
+    assert "new draws, " not in words(unknown)
+
+
+def test_steps_on_draws_of_their_own_stay_joined(fit_of):
+    _, end = Plots(ended_with(fit_of(2), [1.0, 1.2] * 8, "polish")).loss().axes
+    assert len([line for line in end.lines if len(line.get_xdata()) > 2]) == 1
+
+
 def test_nothing_is_said_to_be_clipped_when_nothing_is(fit_of):
     fit = fit_of(5)
     gentle = dataclasses.replace(fit.trace, loss=np.linspace(130.0, 120.0, 60))
@@ -262,6 +307,70 @@ def test_no_name_of_the_corner_overlaps(fit_of, scalars):
     ticks += [t for axes in bottom for t in axes.get_xticklabels()]
     # Slanted tick labels stand side by side, so their boxes may overlap each other.
     assert_no_overlap(figure, [*figure.texts, *labels], ticks)
+
+
+def outlines(axes):
+    """The contours of a panel from the outer to the inner, each as its points."""
+    (lines,) = (
+        c for c in axes.collections if type(c).__name__ == "QuadContourSet" and not c.filled
+    )
+    return [path.vertices for path in lines.get_paths()]
+
+
+def test_contours_hold_the_share_they_say(fit_of):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=4000)
+    # A ridge narrower than any kernel that suits the axes.
+    draws = {"x": x, "y": x + 0.05 * rng.normal(size=4000), "scale": rng.gamma(2.0, size=4000)}
+    figure = plots_of(draws, fit_of).corner()
+    for first, second, panel in (("x", "y", 3), ("x", "scale", 6)):
+        points = np.column_stack([draws[first], draws[second]])
+        outer = MplPath(outlines(figure.axes[panel])[0])
+        assert outer.contains_points(points).mean() == pytest.approx(0.9, abs=0.01)
+
+
+def test_contours_end_at_a_bound_as_wide_as_they_are_beside_it(fit_of):
+    rng = np.random.default_rng(2)
+    draws = {"scale": np.abs(rng.normal(size=4000)), "free": rng.normal(size=4000)}
+    panel = plots_of(draws, fit_of).corner().axes[2]
+    outer = outlines(panel)[0]
+    width = [np.ptp(outer[(outer[:, 0] >= a) & (outer[:, 0] < a + 0.1), 1]) for a in (0.0, 0.2)]
+    # In truth 4.20 and 4.18; the outline of 4000 draws is known to a tenth or so.
+    assert width[0] > 0.95 * width[1]
+    assert outer[:, 0].min() == pytest.approx(draws["scale"].min())
+
+
+def test_contours_keep_away_from_a_bound_where_there_is_no_mass(fit_of):
+    rng = np.random.default_rng(3)
+    draws = {"scale": rng.gamma(3.0, size=4000), "free": rng.normal(size=4000)}
+    outer = outlines(plots_of(draws, fit_of).corner().axes[2])[0]
+    # Nine tenths of the mass are where the density is above 0.0111, from a scale of 0.30 on.
+    assert outer[:, 0].min() == pytest.approx(0.3, abs=0.15)
+
+
+def test_the_bin_at_a_bound_is_as_full_as_its_neighbours(fit_of):
+    draws = {"share": np.random.default_rng(4).uniform(size=4000)}
+    (axes,) = panels(plots_of(draws, fit_of).marginals())
+    heights = np.histogram(draws["share"], bins=32, range=axes.get_xlim())[0]
+    # 125 in each, with an error of 11.
+    assert heights[[0, -1]].min() > 125 - 5 * 11
+
+
+def test_no_series_has_the_look_of_the_truth():
+    assert TRUTH["color"] not in ("#000000", *(colour for colour, _ in STAGE_LOOKS))
+    assert "#000000" not in [colour for colour, _ in STAGE_LOOKS]
+    assert len(dict(STAGE_LOOKS)) == len(STAGE_LOOKS)
+
+
+@pytest.mark.parametrize("kind", ["corner", "marginals", "forest"])
+def test_a_truth_is_drawn_in_black_dashes(fit_of, kind):
+    fit = fit_of(12)
+    names = ["slope"] if kind == "forest" else ["theta"]
+    truth = {"slope": np.zeros(7), "theta": 1.1}
+    figure = getattr(Plots(fit), kind)(names, truth={name: truth[name] for name in names})
+    looks = {(line.get_color(), line.get_linestyle()) for a in figure.axes for line in a.lines}
+    assert ("black", "--") in looks
+    assert [look for look in looks if look[0] == "black"] == [("black", "--")]
 
 
 def test_mistakes_are_told_at_once(fit):

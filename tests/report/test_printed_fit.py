@@ -1,6 +1,7 @@
 """What print(fit) and a notebook show: everything a reader asks, within a screen."""
 
 import dataclasses
+import html
 from html.parser import HTMLParser
 
 import numpy as np
@@ -66,6 +67,21 @@ def test_it_fits_a_screen_however_long_the_words(fit_of, finding, scalars):
         assert f"\n{label} " in text or f" {label} " in text
     assert "trust: NOT TRUSTED" in text
     assert ("more: fit.findings" in text) == (scalars > 1)
+
+
+@pytest.mark.parametrize("trust", ["trusted", "usable", "not trusted"])
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("chains", "corrected: short HMC chains that began at the guide's draws"),
+        ("weights", "corrected: the guide's draws, resampled by importance weights"),
+        ("guide", "the guide's own, not corrected"),
+    ],
+)
+def test_it_says_where_the_draws_come_from(fit_of, trust, source, words):
+    fit = fit_of(5, trust=trust, draws_from=source)
+    assert f"draws    {words}" in screen(fit)
+    assert words in html.unescape(to_html(fit))
 
 
 def test_sentences_are_whole_where_there_is_room(fit_of, finding):

@@ -1,5 +1,6 @@
 """The ArviZ tree of real fits: groups, dimensions, log likelihoods, and what ArviZ makes of it."""
 
+import dataclasses
 import json
 from importlib import metadata
 
@@ -15,6 +16,8 @@ from jax import numpy as jnp
 
 import taut
 from taut._core.errors import InputError
+from taut.results.data_axes import with_data_axes
+from taut.results.tree import make_tree
 
 QUIET = {"progress": False}
 
@@ -88,6 +91,37 @@ def test_axes_are_plates(trees):
     assert trees["pairs"]["log_likelihood"]["pair"].dims == ("chain", "draw", "rows")
 
 
+def test_data_lie_along_the_plate_of_their_length(trees, schools_fit, tmp_path):
+    schools = trees["schools"]
+    assert schools["constant_data"]["sigma"].dims == ("school",)
+    assert list(schools["constant_data"]["school"].values) == list("ABCDEFGH")
+    assert trees["regression"]["constant_data"]["x"].dims == ("rows", "features")
+    schools_fit.save(tmp_path / "fit.npz")
+    assert taut.load(tmp_path / "fit.npz").to_arviz()["observed_data"]["y"].dims == ("school",)
+
+
+def test_a_length_that_leaves_a_choice_names_no_axis():
+    drawn = {"a": np.ones((5, 3)), "b": np.ones((5, 4)), "c": np.ones((5, 4))}
+    plates = {"a": ("three",), "b": ("four",), "c": ("other four",), "seen": ("rows", None)}
+    observed = {"seen": np.ones((7, 3)), "bare": np.ones((3, 7)), "vector": np.ones((2, 3))}
+    constant = {
+        "x": np.ones((7, 4)),
+        "square": np.ones((3, 3)),
+        "one": np.ones(1),
+        "s": np.ones(()),
+    }
+    along = with_data_axes(plates, drawn, observed, constant)
+    assert {name: tuple(along[name]) for name in (*observed, *constant)} == {
+        "seen": ("rows", None),
+        "bare": ("three",),
+        "vector": (None,),
+        "x": ("rows", None),
+        "square": (None, None),
+        "one": (None,),
+        "s": (),
+    }
+
+
 def test_log_likelihoods_are_those_of_single_observations(trees, same_to_rounding):
     tree = trees["pairs"]
     mean = tree["posterior"]["mean"].values[0]
@@ -136,6 +170,23 @@ def test_attributes(trees):
     assert attributes["seed"] == 0
     assert attributes["taut_version"] == taut.__version__
     assert "left_out" not in attributes
+    for group in ("posterior", "constant_data"):
+        assert trees["schools"][group].attrs["draws"] == attributes["draws"]
+    assert "R-hat has no meaning" in attributes["draws"]
+
+
+def test_attributes_say_where_the_draws_come_from(schools_fit):
+    words = {
+        "chains": "short HMC chains",
+        "weights": "importance weights",
+        "guide": "the guide's own",
+    }
+    for source in words:
+        pool = dataclasses.replace(schools_fit.latent_pool, source=source)
+        record = dataclasses.replace(schools_fit._record, pool=pool)
+        attributes = make_tree(record, None, None, None, ["posterior"]).attrs
+        assert attributes["draws_from"] == source
+        assert {name for name, phrase in words.items() if phrase in attributes["draws"]} == {source}
 
 
 def test_groups_can_be_chosen(schools_fit):

@@ -49,6 +49,13 @@ MISSING_EVIDENCE = 0.5
 # An unfinished optimisation that is expected to lose less than this can still be corrected.
 CORRECTABLE_GAP = 0.5
 
+# What helps an optimisation that did not end by itself, by why it stopped.
+GO_ON = {
+    "interrupted": "let it run to its end",
+    "budget": "give it a larger budget, or reparameterise the model",
+}
+REPARAMETERISE = "reparameterise the model or run NUTS"
+
 
 @dataclasses.dataclass(frozen=True)
 class Trust:
@@ -191,7 +198,7 @@ def _optimiser(verdict: Verdict) -> Finding:
         CORRECTABLE_GAP,
         "doubt" if correctable else "bad",
         _sentence(verdict.message),
-        "" if correctable else "give it a larger budget, or reparameterise the model",
+        "" if correctable else GO_ON.get(verdict.reason, REPARAMETERISE),
     )
 
 
@@ -202,7 +209,7 @@ def _weights(weights: Weights, chains: Chains | None) -> Finding:
     # themselves; nor where all that the guide falls short of is next to nothing.
     looked = chains is not None and chains.settled
     if not doubtful(weights, CLEARLY * error if looked else 0.0):
-        level, text = "good", f"Importance weights are well behaved: {share}."
+        level, text = "good", f"{_behaved(weights)}: {share}."
     elif looked and harmless(weights):
         mass = f"{100 * weights.beyond[0]:.2g} % of the mass"
         level, text = "good", f"The guide is too small only far out, with {mass}: {share}."
@@ -223,6 +230,16 @@ def _weights(weights: Weights, chains: Chains | None) -> Finding:
     return Finding(
         "k-hat", round(weights.k_hat, 2), weights.k_threshold, level, text, advice, PSIS_REFERENCE
     )
+
+
+def _behaved(weights: Weights) -> str:
+    """Say why weights are no reason for doubt, a high k-hat included."""
+    if weights.k_hat <= weights.k_threshold:
+        return "Importance weights are well behaved"
+    limit = f"{weights.k_threshold:.2g}"
+    if weights.efficiency >= NOT_NEEDED_EFFICIENCY:
+        return f"The weights are so equal that a k-hat above {limit} means little"
+    return f"The chains settled, and k-hat is not clearly above {limit}"
 
 
 def _drift(chains: Chains, coordinates: Sequence[str]) -> Finding:
@@ -263,14 +280,15 @@ def _drift(chains: Chains, coordinates: Sequence[str]) -> Finding:
 def _settled(chains: Chains) -> Finding:
     if chains.settled:
         forgot = "" if chains.confirmed else " and forgot where they began"
-        text = f"The chains settled within {chains.rounds} round(s){forgot}."
+        rounds = "1 round" if chains.rounds == 1 else f"{chains.rounds} rounds"
+        text = f"The chains settled within {rounds}{forgot}."
         return Finding("settled", round(chains.memory, 2), np.nan, "good", text)
     text = (
         f"After {chains.rounds} rounds the short chains still move, or still remember where they "
         f"began (correlation {chains.memory:.2f}): the draws are not yet the posterior's."
     )
-    advice = "reparameterise the model or run NUTS"
-    return Finding("settled", round(chains.memory, 2), np.nan, "bad", text, advice, HMC_REFERENCE)
+    value = round(chains.memory, 2)
+    return Finding("settled", value, np.nan, "bad", text, REPARAMETERISE, HMC_REFERENCE)
 
 
 def _shares(weights: Weights) -> Finding:

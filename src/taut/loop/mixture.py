@@ -85,7 +85,7 @@ def _verdict(outcomes: Sequence[Outcome]) -> Verdict:
             return outcome.verdict
     gap = max(outcome.verdict.expected_gap for outcome in outcomes)
     message = (
-        f"the optimiser converged for each of {len(outcomes)} component(s); each is expected to be "
+        f"the optimiser converged for all components ({len(outcomes)}); each is expected to be "
         f"within {gap:.2g} nat of its best ELBO"
     )
     return Verdict(True, "converged", message, gap)

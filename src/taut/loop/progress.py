@@ -1,12 +1,14 @@
 """One line that says how a fit is doing, redrawn by time."""
 
+import os
+import shutil
 import sys
 import time
 from typing import Any, Protocol, runtime_checkable
 
 REDRAW_EVERY = 0.1
 PLAIN_LINE_EVERY = 5.0
-WIDTH = 79
+UNKNOWN_WIDTH = 80
 
 
 @runtime_checkable
@@ -38,7 +40,7 @@ class Progress:
         self._start = time.perf_counter()
         # A quick fit on no terminal prints its last line only.
         self._last = self._start - REDRAW_EVERY if self._live else self._start
-        self._shown = False
+        self._shown = 0  # columns that the line takes now
 
     def update(self, phase: str, **numbers: Any) -> None:
         """Say what is being done; most calls return at once, because the line is not due."""
@@ -48,13 +50,13 @@ class Progress:
         if now - self._last < self._every:
             return
         self._last = now
-        self._write(self._line(phase, numbers))
+        self._write(self._parts(phase, numbers))
 
     def finish(self, phase: str, **numbers: Any) -> None:
         """Write the last line."""
         if not self._enabled:
             return
-        self._write(self._line(phase, numbers))
+        self._write(self._parts(phase, numbers))
         if self._live:
             self._stream.write("\n")
         self._stream.flush()
@@ -65,21 +67,40 @@ class Progress:
             self._stream.write("\n")
             self._stream.flush()
 
-    def _line(self, phase: str, numbers: dict[str, Any]) -> str:
+    def _parts(self, phase: str, numbers: dict[str, Any]) -> list[str]:
         seconds = time.perf_counter() - self._start
         parts = [f"taut {seconds:5.1f} s", phase]
         for name, value in numbers.items():
             shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
             parts.append(f"{name.replace('_', ' ')} {shown}")
-        return " | ".join(parts)[:WIDTH]
+        return parts
 
-    def _write(self, line: str) -> None:
+    def _write(self, parts: list[str]) -> None:
         if self._live:
-            self._stream.write("\r" + line.ljust(WIDTH))
+            # A cursor past the last column may wrap, and the line is not redrawn in place then.
+            room = _columns(self._stream) - 1
+            line = _whole_parts(parts, room)
+            self._stream.write("\r" + line.ljust(min(self._shown, room)))
+            self._shown = len(line)
         else:
-            self._stream.write(line + "\n")
+            self._stream.write(" | ".join(parts) + "\n")
         self._stream.flush()
-        self._shown = True
+
+
+def _whole_parts(parts: list[str], room: int) -> str:
+    """Return as many of the parts as there is room for, the first ones; half a number misleads."""
+    while parts and len(" | ".join(parts)) > room:
+        parts = parts[:-1]
+    return " | ".join(parts)
+
+
+def _columns(stream: Any) -> int:
+    """Return the width of the terminal that a stream writes to, which may change at any time."""
+    try:
+        width = os.get_terminal_size(stream.fileno()).columns
+    except (AttributeError, ValueError, OSError):  # no file, or none that is a terminal
+        width = shutil.get_terminal_size((UNKNOWN_WIDTH, 24)).columns
+    return width or UNKNOWN_WIDTH
 
 
 def _is_terminal(stream: Stream) -> bool:

@@ -40,8 +40,7 @@ class Pool:
 
     def flat(self, names: Sequence[str]) -> Float[np.ndarray, "draws scalars"]:
         """Return sites side by side as columns of scalars, in the order of `names`."""
-        columns = [np.asarray(self.values[n], float).reshape(len(self), -1) for n in names]
-        return np.concatenate(columns, axis=1)
+        return side_by_side([self.values[name] for name in names])
 
     def effective(self, name: str) -> Float[np.ndarray, "..."]:
         """Return the effective number of draws for the mean of each scalar of a site.
@@ -58,3 +57,8 @@ class Pool:
         with np.errstate(divide="ignore", invalid="ignore"):
             effective = np.where(spread > 0, variance / spread, float(len(self)))
         return np.asarray(np.minimum(effective, float(len(self))))
+
+
+def side_by_side(values: Sequence[np.ndarray]) -> Float[np.ndarray, "draws scalars"]:
+    """Return arrays of draws, each flattened to columns of scalars, next to each other."""
+    return np.concatenate([np.asarray(v, float).reshape(len(v), -1) for v in values], axis=1)

@@ -1,8 +1,7 @@
 """A fit as an ArviZ tree: draws, log densities, data, and what they are.
 
-ArviZ expects chains. There are none here: the draws come from a fitted distribution and do not
-depend on their order, so they are stored as a single `chain` of length one, and the attributes say
-that a comparison between chains (R-hat) has no meaning.
+ArviZ expects a few long chains. There are none here: the draws are independent, or the states of
+hundreds of short chains, so they are stored as a single `chain`, and R-hat has no meaning.
 """
 
 import json
@@ -14,13 +13,6 @@ from typing import Any
 import numpy as np
 
 from taut._core.errors import InputError, MissingExtraError, did_you_mean, first_few
-
-DRAWS_ARE = (
-    "The draws come from a distribution fitted by variational inference, corrected by importance "
-    "weights where the trust says so. They are not a Markov chain: the chain dimension has length "
-    "one only because ArviZ expects it, and R-hat has no meaning."
-)
-
 
 Groups = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -41,8 +33,8 @@ def to_arviz(
             "posterior_predictive", "log_likelihood", "sample_stats", "prior" and
             "prior_predictive", of the data's shape in "observed_data" and "constant_data". Empty
             groups are left out.
-        attributes: what to record: trust, version, seed, guide. Values that NetCDF cannot hold
-            are written as JSON.
+        attributes: what to record: trust, version, seed, guide, what the draws are. Values
+            that NetCDF cannot hold are written as JSON.
         dims: names of a site's own dimensions, without chain and draw.
         coords: values along named dimensions.
         plates: where `dims` says nothing, the plate along each axis of a site, None where there is
@@ -70,7 +62,7 @@ def to_arviz(
     _check_dims(_site_shapes(arrays), axes, coords or {})
     new = _storable_names([*dict.fromkeys(n for members in arrays.values() for n in members)])
     recorded = {name: _storable(value) for name, value in attributes.items()}
-    recorded |= {"inference": "variational", "draws": DRAWS_ARE}
+    recorded["inference"] = "variational"
     renamed = {name: old for old, name in new.items() if name != old}
     if renamed:
         recorded["renamed_sites"] = json.dumps(renamed)

@@ -121,6 +121,11 @@ class Fitted(Protocol):
         ...
 
     @property
+    def draws_from(self) -> str:
+        """Return "chains", "weights" or "guide": where the draws of `sample` come from."""
+        ...
+
+    @property
     def findings(self) -> Sequence[FindingLike]:
         """What the diagnostics found."""
         ...

@@ -35,6 +35,7 @@ def to_html(fit: Fitted) -> str:
         f"background:{background};color:{ink}'>{escape(fit.trust)}</span></div>",
         _list(story.why),
         fit.summary().to_html(_ROWS),
+        _labelled("draws", [story.draws]),
         _labelled("elbo", [story.elbo]),
         _labelled("log evidence", [story.log_evidence]),
         _labelled("stopped", [story.stopped]),

@@ -73,6 +73,7 @@ def _belief(fit: Fitted, title: str) -> list[str]:
         f"<p><span class='badge' style='background:{ground};color:{ink}'>{escape(fit.trust)}</span>"
         f"</p><p>{_MEANINGS.get(fit.trust, '')}</p>",
         _list(story.why),
+        f"<p>Draws: {escape(story.draws)}.</p>",
         _section("What to try", _list(story.advice) if story.advice else ""),
         _section("What no check can see", _list(story.caveats)),
         _section(

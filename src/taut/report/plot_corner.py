@@ -1,18 +1,19 @@
 """The corner plot: every pair of scalars, and each alone on the diagonal."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from taut._core.errors import MissingExtraError
 from taut.report.fitted import Fitted, guide_words
+from taut.report.plot_contours import draw_contours
 from taut.report.plot_scalars import ShownScalar, choose_scalars
 from taut.report.plot_style import (
     BLUE,
     PAGE_WIDTH,
-    VERMILLION,
+    TRUTH,
     axis_label,
     default_look,
     new_figure,
@@ -27,8 +28,6 @@ _MARGIN, _LABEL_LINE = 0.52, 0.14  # inches on the left and below: for ticks, fo
 _RIGHT = 0.12
 _LABEL_AWAY = 0.47  # inches from the panel to its label, past slanted tick labels
 _GAP = 0.06
-_BINS = 24  # of a pair's histogram; the diagonal chooses its own
-_LEVELS = (0.5, 0.9)
 
 
 def draw_corner(
@@ -47,21 +46,17 @@ def draw_corner(
         title = title_lines(_title(fit, scalars, remarks), width)
         height = width + title_height(title) - _RIGHT
         figure = new_figure(width, height, layout=None)
-        bins: Any = [s.bins if s.discrete else _BINS for s in scalars]
-        finer: Any = [1.0 if s.discrete else s.bins / _BINS for s in scalars]
+        bins: Any = [s.bins for s in scalars]
         corner.corner(
             np.column_stack([scalar.draws for scalar in scalars]),
             fig=figure,
             bins=bins,
-            hist_bin_factor=finer,
             range=[s.view for s in scalars],
             labels=labels,
             labelpad=_LABEL_AWAY / panel - 0.3,  # corner adds 0.3 panels
             color=BLUE,
             quantiles=(0.05, 0.5, 0.95),
-            levels=_LEVELS,
-            smooth=1.0,
-            fill_contours=True,
+            plot_contours=False,
             plot_density=False,
             quiet=True,
             data_kwargs={"ms": 1.2, "alpha": 0.15},
@@ -75,6 +70,8 @@ def draw_corner(
             wspace=_GAP,
             hspace=_GAP,
         )
+        for axes, across, up in pair_panels(figure, scalars):
+            draw_contours(axes, across, up, across.draws, up.draws, BLUE, fill=True)
         finish_panels(figure, scalars, intervals=4 if panel > 1 else 3)
         put_title(figure, title)
     return figure
@@ -95,6 +92,15 @@ def corner_library() -> Any:
     return corner
 
 
+def pair_panels(
+    figure: Any, scalars: list[ShownScalar]
+) -> Iterator[tuple[Any, ShownScalar, ShownScalar]]:
+    """Give every panel below the diagonal, with the scalar along it and the scalar up it."""
+    grid = np.array(figure.axes).reshape(len(scalars), len(scalars))
+    for row, column in zip(*np.tril_indices(len(scalars), -1), strict=True):
+        yield grid[row, column], scalars[column], scalars[row]
+
+
 def finish_panels(figure: Any, scalars: list[ShownScalar], intervals: int) -> None:
     """Set ticks that keep clear of the neighbouring panel's, and draw the truth."""
     from matplotlib.ticker import FixedLocator
@@ -106,11 +112,11 @@ def finish_panels(figure: Any, scalars: list[ShownScalar], intervals: int) -> No
         across, up = scalars[column], scalars[row]
         axes.xaxis.set_major_locator(FixedLocator(places[column]))
         if across.truth is not None:
-            axes.axvline(across.truth, color=VERMILLION)
+            axes.axvline(across.truth, **TRUTH)
         if row != column:
             axes.yaxis.set_major_locator(FixedLocator(places[row]))
             if up.truth is not None:
-                axes.axhline(up.truth, color=VERMILLION)
+                axes.axhline(up.truth, **TRUTH)
 
 
 def _inner_ticks(scalar: ShownScalar, intervals: int) -> list[float]:
@@ -130,7 +136,7 @@ def _inner_ticks(scalar: ShownScalar, intervals: int) -> list[float]:
 
 
 def _title(fit: Fitted, scalars: list[ShownScalar], remarks: list[str]) -> list[str]:
-    reading = "contours hold 50% and 90% of the draws; dashed lines: 5%, 50% and 95%"
+    reading = "contours hold 50% and 90% of the draws; blue dashes: 5%, 50%, 95%"
     if any(scalar.truth is not None for scalar in scalars):
-        reading += "; orange: truth"
+        reading += "; black: truth"
     return [f"{guide_words(fit)}, trust: {fit.trust}", reading, *remarks]

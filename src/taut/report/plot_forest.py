@@ -15,7 +15,7 @@ from taut.report.names import scalar_names
 from taut.report.plot_scalars import LOGARITHM, ShownScalar, choose_scalars, prepare
 from taut.report.plot_style import (
     PAGE_WIDTH,
-    VERMILLION,
+    TRUTH,
     axis_label,
     axis_text,
     default_look,
@@ -145,7 +145,7 @@ def _draw_site(
     truths = [_in_unit(rows[row], unit) for row in order]
     for place, truth in zip(places, truths, strict=True):
         if truth is not None:
-            axes.plot([truth, truth], [place - 0.42, place + 0.42], color=VERMILLION)
+            axes.plot([truth, truth], [place - 0.42, place + 0.42], **TRUTH)
     axes.set_ylim(-0.7, count - 0.3)
     labels = [rows[row].name.removeprefix(site) for row in order]
     if labels == [""]:
@@ -194,5 +194,5 @@ def _put_legend(figure: Any, looks: Sequence[Look], with_truth: bool) -> None:
         for look in looks
     ]
     if with_truth:
-        handles.append(handle([], [], color=VERMILLION, label="truth"))
+        handles.append(handle([], [], label="truth", **TRUTH))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)

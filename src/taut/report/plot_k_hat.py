@@ -1,6 +1,7 @@
 """How hard the posterior is for the guide: the Pareto k-hat of each scalar and of all weights."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,17 +24,23 @@ UNKNOWN = (
     "k-hat is not known: the fit was made without checks, or loaded without the model and data "
     "that it needs (taut.load(path, model, ...))"
 )
+_READING = (
+    "Pareto k-hat: above 0.7 the guide alone cannot be relied on, and trust rests on the "
+    "correction of its draws"
+)
 _LIMIT = 30
 _ROW = 0.17  # inches
 _GOOD, _RELIABLE, _MEAN = 0.5, 0.7, 1.0
 _ALL = "all weights"
 _AMBER = "#e69f00"
+_Zone = tuple[float, str, str, str]
 # Colour, marker, and what it means, from below.
-_ZONES = (
+_BELOW = (
     (_GOOD, BLUE, "o", "below 0.5: good"),
     (_RELIABLE, _AMBER, "s", "below 0.7: usable"),
-    (math.inf, VERMILLION, "X", "above 0.7: weights alone do not mend it"),
 )
+_ABOVE = (math.inf, VERMILLION, "X", "above 0.7: weights alone do not mend it")
+_EXCUSED = (math.inf, _AMBER, "D", "above 0.7: not held against this fit")
 
 
 def draw_k_hat(fit: Fitted) -> Any:
@@ -46,14 +53,13 @@ def draw_k_hat(fit: Fitted) -> Any:
     worst = sorted(known, key=lambda name: -known[name])[:_LIMIT]
     rows = [(_ALL, fit.k_hat)] if not math.isnan(fit.k_hat) else []
     rows += [(name, known[name]) for name in worst]
+    excuse = _excuse(fit)
     remarks = [] if len(worst) == len(known) else [f"the {_LIMIT} highest of {len(known)} values"]
     with default_look():
         title = title_lines(
             [
                 f"{guide_words(fit)}, trust: {fit.trust}",
-                "Pareto k-hat: above 0.7 the guide alone cannot be relied on, and trust rests on "
-                "the correction of its draws",
-                *_why_good(fit),
+                excuse or _READING,
                 *remarks,
             ],
             PAGE_WIDTH,
@@ -63,19 +69,20 @@ def draw_k_hat(fit: Fitted) -> Any:
         figure.get_layout_engine().set(rect=(0, 0, 1, 1 - title_height(title) / height))
         put_title(figure, title)
         axes = figure.subplots()
-        _draw_rows(axes, rows)
+        _draw_rows(axes, rows, (*_BELOW, _EXCUSED if excuse else _ABOVE))
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
-def _why_good(fit: Fitted) -> list[str]:
+def _excuse(fit: Fitted) -> str:
     """Say why a high k-hat of all weights was not held against the fit, if it was not."""
     if not fit.k_hat > _RELIABLE:
-        return []
-    return [f.message for f in fit.findings if f.name == "k-hat" and f.level == "good"]
+        return ""
+    good = [f.message for f in fit.findings if f.name == "k-hat" and f.level == "good"]
+    return " ".join(good)
 
 
-def _draw_rows(axes: Any, rows: list[tuple[str, float]]) -> None:
+def _draw_rows(axes: Any, rows: list[tuple[str, float]], zones: Sequence[_Zone]) -> None:
     values = np.array([value for _, value in rows])
     finite = values[np.isfinite(values)]
     low = min(0.0, float(finite.min(initial=0.0))) - 0.1
@@ -83,7 +90,7 @@ def _draw_rows(axes: Any, rows: list[tuple[str, float]]) -> None:
     places = np.arange(len(rows))[::-1]
     drawn = np.clip(values, low, high)  # minus infinity: constant weights
     below = -math.inf
-    for above, colour, marker, meaning in _ZONES:
+    for above, colour, marker, meaning in zones:
         inside = (values >= below) & (values < above)
         axes.hlines(places[inside], low, drawn[inside], color=colour, linewidth=0.8)
         axes.scatter(

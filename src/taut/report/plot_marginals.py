@@ -16,7 +16,7 @@ from taut.report.plot_style import (
     BLUE,
     GREY,
     PAGE_WIDTH,
-    VERMILLION,
+    TRUTH,
     axis_label,
     default_look,
     new_figure,
@@ -101,9 +101,9 @@ def _draw_one(axes: Any, scalar: ShownScalar, before: np.ndarray | None, charact
     if before is not None:
         _draw_prior(axes, scalar, before)
         axes.set_ylim(0, tallest)
-    axes.axvline(middle, color="black", linewidth=1.0)
+    axes.axvline(middle, color=BLUE, linewidth=1.6)
     if scalar.truth is not None:
-        axes.axvline(scalar.truth, color=VERMILLION, linewidth=1.4, linestyle="--")
+        axes.axvline(scalar.truth, **TRUTH)
     axes.set_title(_reading(scalar, middle, low, high), fontsize=7, pad=3)
     axes.set_xlabel(axis_label(scalar.name, scalar.unit, characters))
     axes.set_xlim(scalar.view)
@@ -135,5 +135,5 @@ def _title(
     if with_prior:
         reading += "; grey behind: prior"
     if any(scalar.truth is not None for scalar in scalars):
-        reading += "; orange dashes: truth"
+        reading += "; black dashes: truth"
     return [f"{guide_words(fit)}, trust: {fit.trust}", reading, *remarks]

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from taut.report.plot_corner import corner_library, finish_panels
+from taut.report.plot_contours import draw_contours
+from taut.report.plot_corner import corner_library, finish_panels, pair_panels
 from taut.report.plot_scalars import choose_scalars
 from taut.report.plot_style import (
     PAGE_WIDTH,
@@ -43,7 +44,7 @@ def draw_overlay(
     labels = [axis_label(s.name, s.unit, max(8, int(panel * 14))) for s in scalars]
     reading = "contours hold 50% and 90% of the draws"
     if any(scalar.truth is not None for scalar in scalars):
-        reading += "; orange: truth"
+        reading += "; black dashes: truth"
     looks = together.looks()
     bins: Any = [scalar.bins if scalar.discrete else _BINS for scalar in scalars]
     with default_look():
@@ -60,15 +61,15 @@ def draw_overlay(
                 labels=labels,
                 labelpad=_LABEL_AWAY / panel - 0.3,  # corner adds 0.3 panels
                 color=look.colour,
-                levels=(0.5, 0.9),
-                smooth=1.0,
+                plot_contours=False,
                 plot_density=False,
                 plot_datapoints=False,
-                fill_contours=False,
                 quiet=True,
                 hist_kwargs={"linewidth": 1.1, "linestyle": look.line, "density": True},
-                contour_kwargs={"linewidths": 1.1, "linestyles": look.line},
             )
+            for axes, across, up in pair_panels(figure, scalars):
+                x, y = across.in_unit(columns[across.name]), up.in_unit(columns[up.name])
+                draw_contours(axes, across, up, x, y, look.colour, look.line)
         figure.subplots_adjust(
             left=_MARGIN / width,
             right=1 - _RIGHT / width,

@@ -156,7 +156,7 @@ def prepare(name: str, draws: np.ndarray, truth: float | None) -> ShownScalar:
     if logarithm:
         draws = np.log10(draws)
         truth = math.log10(truth) if truth is not None and truth > 0 else None
-    low, high = _view(draws, discrete)
+    low, high = view_of(draws, discrete)
     span = high - low
     if truth is not None and not low - _FAR * span <= truth <= high + _FAR * span:
         truth = None
@@ -188,7 +188,8 @@ def _has_long_tail(draws: np.ndarray) -> bool:
     return bool(draws.min() > 0 and high > _LONG_TAIL * middle)
 
 
-def _view(draws: np.ndarray, discrete: bool) -> tuple[float, float]:
+def view_of(draws: np.ndarray, discrete: bool) -> tuple[float, float]:
+    """Return the ends of an axis for some draws, given in its unit."""
     least, most = float(draws.min()), float(draws.max())
     if discrete:
         return least - 0.5, most + 0.5
@@ -196,9 +197,9 @@ def _view(draws: np.ndarray, discrete: bool) -> tuple[float, float]:
     if low == high:
         low, high = least, most
     pad = 0.15 * (high - low)
-    # Not past the last draw: an axis that starts where the draws start shows a hard bound.
-    edge = 0.02 * (high - low)
-    return max(low - pad, least - edge), min(high + pad, most + edge)
+    # Not past the last draw: an axis that starts where the draws start shows a hard bound, and its
+    # first bin is as wide as the others.
+    return max(low - pad, least), min(high + pad, most)
 
 
 def _bins(draws: np.ndarray, span: float) -> int:

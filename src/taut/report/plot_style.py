@@ -16,6 +16,8 @@ PAGE_WIDTH = 7.5  # inches: the text width of A4 and letter paper with narrow ma
 BLUE = "#0072b2"
 VERMILLION = "#d55e00"
 GREY = "#666666"
+# No series, stage or warning is black: a truth is known by its colour.
+TRUTH: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.2}
 STAGE_LOOKS = (
     ("#0072b2", "o"),
     ("#e69f00", "s"),
@@ -23,7 +25,7 @@ STAGE_LOOKS = (
     ("#cc79a7", "D"),
     ("#56b4e9", "v"),
     ("#d55e00", "P"),
-    ("#000000", "X"),
+    ("#882255", "X"),
 )
 _RC = {
     "font.size": 8,

@@ -31,9 +31,10 @@ class Plots:
     def loss(self) -> Any:
         """Draw the loss against gradient evaluations, by stage, with the decision to stop.
 
-        The stages of a fit use different draws, so the loss may jump between them. The first panel
-        is limited in height where early losses would flatten the rest, and says so; the second
-        shows the last 30 % of the work.
+        The stages of a fit use different draws, so the loss may jump between them, and where new
+        draws are made within a stage. The first panel is limited in height where early losses would
+        flatten the rest, and says so; the second shows the last 30 % of the work, at least a fifth
+        of a nat high, with a band where the loss of the fit lies on draws that no step has seen.
 
         Returns:
             A `matplotlib.figure.Figure`.

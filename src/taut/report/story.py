@@ -1,7 +1,8 @@
 """What a printed fit says and in which order, shared by the terminal and the notebook.
 
-A reader asks: can I believe it and why; what is the answer; how good is the bound; why did it stop
-and what did it cost; what was decided for me; what can no check see; what should I try.
+A reader asks: can I believe it and why; what is the answer; where do the draws come from; how good
+is the bound; why did it stop and what did it cost; what was decided for me; what can no check see;
+what should I try.
 """
 
 import dataclasses
@@ -14,6 +15,11 @@ UNSEEN_MODE = (
     "The checks look where the draws are: a mode of the posterior that no start has seen cannot "
     "be excluded."
 )
+DRAWS = {
+    "chains": "corrected: short HMC chains that began at the guide's draws",
+    "weights": "corrected: the guide's draws, resampled by importance weights",
+    "guide": "the guide's own, not corrected",
+}
 # The findings that decide each level of trust; the others are left to `fit.findings`.
 _DECISIVE = {"trusted": ("good",), "usable": ("doubt",), "not trusted": ("bad", "doubt")}
 
@@ -24,6 +30,7 @@ class Story:
 
     Args:
         why: the messages of the findings that decided the trust, most serious first.
+        draws: where the returned draws come from.
         elbo: the bound with its standard error.
         log_evidence: the importance estimate with its standard error.
         stopped: after how many gradient evaluations the loop stopped, and why.
@@ -35,6 +42,7 @@ class Story:
     """
 
     why: tuple[str, ...]
+    draws: str
     elbo: str
     log_evidence: str
     stopped: str
@@ -54,6 +62,7 @@ def tell(fit: Fitted) -> Story:
     advice = () if fit.trust == "trusted" else _unique(f.advice for f in deciding)
     return Story(
         why=_unique(f.message for f in deciding),
+        draws=DRAWS[fit.draws_from],
         elbo=format_with_error(*fit.elbo),
         log_evidence=format_with_error(*fit.log_evidence),
         stopped=stopped_words(fit),

@@ -30,7 +30,8 @@ def describe(fit: Fitted) -> str:
 
 def _tail(story: Story, more: int) -> list[str]:
     """Return what comes below the table, with so many lines more for each section."""
-    out = ["", *_bounds(story), *_labelled("stopped", [story.stopped], _STOPPED + more)]
+    out = ["", *_labelled("draws", [story.draws], 1), *_bounds(story)]
+    out += _labelled("stopped", [story.stopped], _STOPPED + more)
     out += _labelled("time", [time_words(story, COLUMNS - _LABEL)], 1)
     out += _labelled("notes", story.notes, _NOTES + more, "fit.notes")
     out += _labelled("caveat", story.caveats, _CAVEATS + more, "fit.findings")

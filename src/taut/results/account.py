@@ -24,6 +24,11 @@ class Account(abc.ABC):
         return self._record.trust
 
     @property
+    def draws_from(self) -> str:
+        """Where the returned draws come from: "chains", "weights" or "guide"; see `Pool.source`."""
+        return self._record.pool.source
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """Everything that was checked, the deciding findings first."""
         return self._record.findings

@@ -14,7 +14,7 @@ from taut._core.whole_file import write_whole
 from taut.diagnostics.more_draws import more_draws
 from taut.mcmc.nuts import nuts
 from taut.posterior.draws import Draws
-from taut.posterior.pool import Pool
+from taut.posterior.pool import Pool, side_by_side
 from taut.predictive.calls import check_numbers, model_of
 from taut.report.comparison import Comparison, compare
 from taut.report.html import to_html
@@ -371,8 +371,7 @@ class Fit(Account):
         return np.asarray(values, float)
 
     def _columns(self, names: tuple[str, ...]) -> np.ndarray:
-        parts = [self._values(name) for name in names or self.sites]
-        return np.concatenate([v.reshape(len(v), -1) for v in parts], axis=1)
+        return side_by_side([self._values(name) for name in names or self.sites])
 
     def _ordered(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: values[name] for name in (*self.sites, *self.deterministics)}

@@ -13,6 +13,8 @@ from taut.guides.program import ProgramGuide
 from taut.predictive.calls import bound_call, model_of
 from taut.predictive.simulator import Simulator, simulator_of
 from taut.report.arviz import for_installed, to_arviz
+from taut.report.story import DRAWS
+from taut.results.data_axes import with_data_axes
 from taut.results.group_size import PRIOR_DRAWS, too_large
 from taut.results.prediction import NEEDS_CALL
 from taut.results.pymc_groups import PymcGroups
@@ -23,6 +25,11 @@ from taut.targets.pymc_model import PymcProgram
 from taut.targets.target import Target
 from taut.targets.validation import Leaf
 
+DRAWS_ARE = (
+    "The draws come from a posterior fitted by variational inference ({source}). They are not one "
+    "Markov chain: the chain dimension has length one only because ArviZ expects it, and R-hat has "
+    "no meaning."
+)
 NO_SITES = "{what}: a plain log density does not say what is data and what is prior"
 _STORED = ("posterior", "sample_stats", "observed_data")
 _COMPUTED = ("posterior_predictive", "log_likelihood", "prior", "prior_predictive", "constant_data")
@@ -79,17 +86,21 @@ def make_tree(
         impossible = [why.format(what=name) for name in groups or () if name in _COMPUTED]
         if impossible:
             raise InputError(impossible)
+    along = with_data_axes(
+        plates, found["posterior"], found["observed_data"], found.get("constant_data", {})
+    )
     if groups is not None:
         found = {name: members for name, members in found.items() if name in groups}
     attributes = {
         "trust": record.trust,
         "guide": record.guide.name,
         "seed": record.seed,
+        "draws": DRAWS_ARE.format(source=DRAWS[pool.source]),
         "draws_from": pool.source,
         **{f"{k}_version": v for k, v in record.versions.items()},
         **({"left_out": left_out} if left_out else {}),
     }
-    return for_installed(to_arviz(found, attributes, dims, coords, plates))
+    return for_installed(to_arviz(found, attributes, dims, coords, along))
 
 
 def _call_of(record: Record, target: Target | None) -> "_Call | PymcGroups | None":
