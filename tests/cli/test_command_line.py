@@ -105,16 +105,34 @@ def test_all_that_is_wrong_with_the_data_is_said_at_once(capsys, tmp_path):
     assert "line 3 ('bad')" in said
 
 
-def test_files_in_the_way_are_found_before_anything_else(capsys, tmp_path):
+def test_all_that_is_wrong_with_files_and_options_is_said_at_once(capsys, tmp_path):
     (tmp_path / "summary.csv").write_text("old")
-    said = refusal(capsys, "fit", "nothing.py", "--data", "nothing.csv", "--out", tmp_path)
+    said = refusal(
+        capsys,
+        *("fit", "nothing.py", "--data", "nothing.csv", "--out", tmp_path),
+        *("--set", "z", "--guide", "full-rnk"),
+    )
+    assert "5 problems" in said
     assert "already holds summary.csv" in said
+    assert "--set z: write it as" in said
+    assert "the data file nothing.csv cannot be read" in said
+    assert "there is no model file nothing.py" in said
+    assert "did you mean 'full-rank'?" in said
     assert "--force" in said
     assert (tmp_path / "summary.csv").read_text() == "old"
 
 
-def test_bad_input_leaves_no_folder_behind(capsys, tmp_path):
-    refusal(capsys, "fit", MODEL, "--data", DATA, "--set", "z=1", "--out", tmp_path / "out")
+def test_a_file_without_a_model_is_told_with_what_is_wrong_in_it(capsys, tmp_path):
+    data = tmp_path / "data.csv"
+    data.write_text("x,y\n1,2\n4\n")
+    said = refusal(capsys, "check", "nothing.py", "guide", "--data", data)
+    assert "2 problems" in said
+    assert "the header names 2 columns, but line 3 has 1" in said
+
+
+@pytest.mark.parametrize("wrong", [("--set", "z=1"), ("--guide", "full-rnk"), ("--set", "y=nan")])
+def test_bad_input_leaves_no_folder_behind(capsys, tmp_path, wrong):
+    refusal(capsys, "fit", MODEL, "--data", DATA, "--quiet", "--out", tmp_path / "out", *wrong)
     assert not (tmp_path / "out").exists()
 
 

@@ -137,9 +137,13 @@ def test_an_unknown_guide_is_bad_input(capsys):
 
 def test_data_that_the_model_refuses_are_bad_input(capsys, tmp_path):
     data = tmp_path / "data.csv"
-    data.write_text("x,sigma_y,y\n1,1,2\n2,1,nan\n3,1,4\n")
-    assert main(["fit", MODEL, "--data", str(data), "--out", str(tmp_path / "out")]) == 2
-    assert "y" in capsys.readouterr().err
+    data.write_text("x,sigma_y,y\n1,inf,2\n2,1,nan\n3,1,4\n")
+    assert main(["fit", MODEL, "--data", str(data), "--quiet", "--guide", "full-rnk"]) == 2
+    said = capsys.readouterr().err
+    assert "3 problems" in said
+    assert "site 'y': the data (y) are NaN in 1 of 3 places, at row 1" in said
+    assert "argument 'sigma_y' is infinite in 1 of 3 places, at row 0" in said
+    assert "full-rank" in said
 
 
 def test_data_that_reach_no_observed_site_are_bad_input(capsys, tmp_path):

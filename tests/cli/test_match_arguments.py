@@ -167,6 +167,15 @@ def test_all_problems_come_in_one_error():
     assert len(found) == 4
 
 
+def test_columns_of_like_names_are_told_with_what_is_wrong_in_them():
+    data = table("x", sigma=Unusable("the column 'sigma' holds text"), ys=Unusable("ys is empty"))
+    missing, left = problems_of(line, data)
+    assert missing.startswith("the model's argument 'sigma_y' has no column in data.csv")
+    assert missing.endswith("; the column 'sigma' holds text")
+    assert left.startswith("no column for y, so it stays None (did you mean 'ys'?)")
+    assert left.endswith("; ys is empty")
+
+
 def test_a_file_without_columns_reports_only_its_own_problem():
     data = Table(Path("data.csv"), {}, ("data.csv is empty",))
     assert problems_of(line, data) == ("data.csv is empty",)

@@ -172,5 +172,6 @@ def test_samples_are_rows_of_the_pool_and_more_are_drawn_when_asked_for(regressi
     for draws in (few, many):
         line = draws["a"][:, None] + draws["b"] @ regression.x.T
         np.testing.assert_allclose(draws["line"], line, rtol=1e-4, atol=1e-4)
-    with pytest.raises(taut.InputError, match="n must be at least 1"):
-        regression_fit.sample(0)
+    with pytest.raises(taut.InputError, match="2 problems") as caught:
+        regression_fit.sample(0, seed=-1)
+    assert caught.value.problems[0] == "n must be a whole number, one or more; got 0"

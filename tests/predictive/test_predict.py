@@ -9,6 +9,7 @@ from numpyro.contrib.control_flow import scan
 
 import taut
 from taut._core.errors import InputError
+from taut.predictive.calls import check_numbers
 
 QUIET = {"progress": False}
 
@@ -167,6 +168,16 @@ def test_options_are_checked(group_fit):
         group_fit.predict(GROUP, draws=0, seed=-1, megabytes=0)
     with pytest.raises(InputError, match=r"takes no argument 'groop' \(did you mean 'group'"):
         group_fit.predict(groop=GROUP)
+
+
+@pytest.mark.parametrize("wrong", ["a", 2.5, None, True])
+def test_numbers_of_draws_and_seeds_that_are_none(wrong):
+    with pytest.raises(InputError) as caught:
+        check_numbers(wrong, wrong, name="n")
+    assert caught.value.problems == (
+        f"n must be a whole number, one or more; got {wrong!r}",
+        f"seed must be a whole number, zero or more; got {wrong!r}",
+    )
 
 
 def test_arguments_with_names_of_options_go_by_position():

@@ -8,6 +8,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+import scipy.stats as st
 from numpyro import handlers
 
 import taut
@@ -71,14 +72,6 @@ def test_a_matrix_of_data_is_located_by_index():
 def test_new_data_for_a_known_program_are_checked_too():
     _fit(line, X, y=X, checks=False)
     assert "at row 1" in _said(_fit, line, X, y=_with(1, np.nan))[0]
-
-
-def test_an_input_that_is_not_finite_is_named():
-    problems = _said(_fit, line, _with(3, np.nan), y=X)
-    assert problems[0] == (
-        "no start has a finite log density: argument 'x' is NaN or infinite in 1 of 5 places, at 3"
-    )
-    assert "observed site 'y': log probability nan in 1 of 5 entries (first at (3,))" in problems[1]
 
 
 def test_data_that_a_mask_hides_may_be_anything(same_to_rounding):
@@ -317,8 +310,67 @@ def test_discrete_latents_are_named_and_their_sum_is_shown():
 
     (problem,) = _said(_fit, model, X)
     assert problem.startswith("discrete latent sites cannot be fitted: group, count. Sum them out")
+    assert "group = numpyro.sample('group', dist.Categorical(probs))" in problem
     assert "dist.MixtureSameFamily(dist.Categorical(probs)" in problem
+    assert "Poisson has no largest value, so sum as far as it matters" in problem
+    assert "logits=dist.Poisson(...).log_prob(count)" in problem
     assert "jax.scipy.special.logsumexp(log_prior + log_likelihood, axis=-1)" in problem
+
+
+@pytest.mark.parametrize(
+    ("family", "endless"),
+    [
+        (lambda: dist.Poisson(3.0), "Poisson"),
+        (lambda: dist.Geometric(jnp.full(2, 0.5)).to_event(1), "Geometric"),
+        (lambda: dist.NegativeBinomial2(3.0, 1.0).expand([2]), "NegativeBinomial2"),
+        (lambda: dist.Bernoulli(0.5), ""),
+        (lambda: dist.Multinomial(3, jnp.full(3, 1 / 3)), ""),
+    ],
+)
+def test_the_sum_that_is_shown_is_one_that_the_distribution_has(family, endless):
+    def model(y):
+        numpyro.sample("k", family())
+
+    (problem,) = _said(_fit, model, X)
+    assert ("dist.Categorical(probs)" in problem) == (not endless)
+    assert (f"dist.{endless}(...).log_prob(k)" in problem) == bool(endless)
+
+
+def test_the_sum_over_counts_that_is_shown_is_right(same_to_rounding):
+    def model(y):
+        rate = numpyro.sample("rate", dist.LogNormal(0.0, 1.0))
+        k = jnp.arange(100)
+        probs = dist.Categorical(logits=dist.Poisson(rate).log_prob(k))
+        numpyro.sample("y", dist.MixtureSameFamily(probs, dist.Normal(k, 1.0)), obs=y)
+
+    k = np.arange(400)
+    terms = st.poisson(1.0).pmf(k) * st.norm(k, 1.0).pdf(X[:, None])
+    expected = st.norm.logpdf(0.0) + np.log(terms.sum(axis=1)).sum()
+    same_to_rounding(taut.target(model, X).log_density(jnp.zeros(1)), expected, np.float32)
+
+
+def test_complex_data_and_arguments_are_named():
+    (problem,) = _said(_fit, line, X, y=X + 1j)
+    assert problem.startswith("site 'y': the data are complex, and a density is one of real")
+    (problem,) = _said(_fit, line, X + 1j, y=X)
+    assert problem.startswith("site 'y': the loc of its Normal is complex, and a density")
+    assert _said(_fit, line, X, y=_with(1, np.nan) + 1j)[1].startswith("site 'y': the data (y) are")
+
+
+@pytest.mark.parametrize("unit", ["D", "ns"])
+def test_dates_are_told_how_to_become_days(unit):
+    days = np.array("2020-01-01", f"datetime64[{unit}]") + np.arange(5) * np.timedelta64(1, "D")
+    (problem,) = _said(_fit, line, days, y=X)
+    assert problem.endswith(
+        "argument 'x' holds no numbers but dates; write (t - t[0]) / np.timedelta64(1, 'D') for "
+        "days"
+    )
+    (problem,) = _said(_fit, line, X, y=days - days[0])
+    assert problem == (
+        "site 'y': the data hold no numbers but lengths of time; write t / np.timedelta64(1, 'D') "
+        "for days"
+    )
+    assert taut.target(line, (days - days[0]) / np.timedelta64(1, "D"), y=X).dim == 1
 
 
 @pytest.mark.parametrize("take", [lambda scale: scale, float], ids=["traced", "a plain number"])
@@ -408,11 +460,34 @@ def test_data_outside_a_support_that_depends_on_a_latent():
         numpyro.sample("y", dist.Uniform(0.0, top), obs=y)
 
     (problem,) = _said(_fit, model, np.array([0.2, -1.0]))
-    assert problem == (
+    assert problem.startswith(
         "no start has a finite log density: observed site 'y': 1 of 2 data lie outside the support "
-        "of its distribution there (first at (1,)); value there -1, "
-        "Uniform with low 0, high 1"
+        "of its distribution there (first at (1,)); value there -1, Uniform with low 0, high 1; "
+        "mend them, or, where a latent sets the support"
     )
+
+
+def test_a_support_that_holds_all_data_from_the_start_is_the_way_out(within_error):
+    y = np.array([601.0, 590.0, 320.0, 45.0])
+
+    def far_off(y):
+        top = numpyro.sample("top", dist.HalfNormal(1000.0))
+        numpyro.sample("y", dist.Uniform(0.0, top), obs=y)
+
+    def mended(y):
+        top = numpyro.sample("top", dist.TruncatedNormal(0.0, 1000.0, low=y.max()))
+        numpyro.sample("y", dist.Uniform(0.0, top), obs=y)
+
+    (problem,) = _said(_fit, far_off, y)
+    line = 'top = numpyro.sample("top", dist.TruncatedNormal(0.0, 1000.0, low=y.max()))'
+    assert problem.endswith(line)
+    fit = _fit(mended, y)
+    assert fit.trust == "trusted"
+    grid = np.linspace(y.max(), 6000.0, 100_000)
+    weights = np.exp(-0.5 * (grid / 1000.0) ** 2) / grid**4
+    expected = np.sum(grid * weights) / np.sum(weights)
+    summary = fit.summary()
+    within_error(fit.mean("top"), expected, summary["top"]["mcse"])
 
 
 def test_data_that_enter_no_density_are_noted():

@@ -126,6 +126,7 @@ def test_it_can_be_fitted(within_error, same_to_rounding):
     [
         ({}, "init has no arrays: a log density needs at least one value to infer"),
         ({"a": np.array(["text"])}, r"init\['a'\] is not numeric"),
+        ({"a": 1j}, r"init\['a'\] is complex, and every value of a log density is real"),
     ],
 )
 def test_an_init_that_gives_nothing_to_infer_is_refused(init, said):
@@ -137,6 +138,74 @@ def test_a_density_that_is_no_scalar_is_refused():
     target = taut.from_log_density(lambda x: -(x**2), np.zeros(2))
     with pytest.raises(taut.InputError, match=r"must return a scalar; it returned shape \(2,\)"):
         taut.fit(target, progress=False)
+
+
+def _said(function, init, *data):
+    with pytest.raises(taut.InputError) as caught:
+        taut.fit(taut.from_log_density(function, init, *data), progress=False)
+    (problem,) = caught.value.problems
+    return problem
+
+
+@pytest.mark.parametrize(
+    "density",
+    [
+        lambda x: -np.sum(np.exp(x)),
+        lambda x: -np.linalg.norm(x),
+        lambda x: -x[0] if x[0] > 0 else x[0],
+        lambda x: -float(x[0]),
+    ],
+)
+def test_numpy_or_python_inside_a_density_is_told_what_to_write(density):
+    problem = _said(density, np.zeros(2))
+    with pytest.raises(taut.InputError) as caught:
+        taut.fit(taut.from_log_density(density, np.zeros(2)), guide="flwo", progress=False)
+    assert caught.value.problems[1:] == (problem,)
+    assert problem.startswith(
+        "the log density '<lambda>' uses its values where NumPy or Python needs plain numbers at "
+        "test_log_density.py:"
+    )
+    assert problem.endswith(
+        "Write jnp in place of np, jnp.where in place of if, and no float() or int()"
+    )
+
+
+def test_a_density_that_raises_is_located():
+    def density(values):
+        return values["b"]
+
+    problem = _said(density, {"a": 0.0})
+    assert problem.startswith("the log density 'density' raised KeyError at test_log_density.py:")
+    assert problem.endswith("(`return values[\"b\"]`): 'b'")
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (None, "returned None; is its return statement missing?"),
+        ("text", "must return a scalar; it returned a str"),
+        ((0.0, 1.0), "must return a scalar; it returned a tuple"),
+        (1j, "must be real; it is complex: return its real part, jnp.real(...)"),
+    ],
+)
+def test_a_result_that_is_no_log_density(result, said):
+    assert _said(lambda x: result, np.zeros(2)) == f"the log density {said}"
+
+
+def test_a_function_that_is_not_called_so():
+    with_data = _said(lambda x, data: 0.0, np.zeros(2))
+    assert with_data.startswith(
+        "the log density is called as <lambda>(values), as no data were given; its signature is "
+        "<lambda>(x, data)."
+    )
+    without = _said(lambda x: 0.0, np.zeros(2), np.zeros(3))
+    assert "called as <lambda>(values, data); its signature is <lambda>(x)." in without
+    assert _said(3, np.zeros(2)) == "a log density is a function of the parameters; got int"
+
+
+def test_data_of_a_density_that_are_no_numbers():
+    said = _said(lambda x, data: 0.0, 0.0, {"name": np.array(["a", "b"]), "y": np.zeros(2)})
+    assert said == "argument \"data['name']\" holds no numbers but str, such as 'a'"
 
 
 def test_a_density_that_is_nowhere_finite_is_refused():

@@ -239,6 +239,20 @@ def test_what_cannot_be_fitted_is_said(pm):
         taut.fit(model, Y)
 
 
+def test_data_that_are_not_finite_are_told_with_the_options(pm, schools):
+    with pytest.raises(taut.InputError) as caught:
+        taut.fit(schools, guide="flwo", progress=False)
+    assert len(caught.value.problems) == 1
+    with pm.Model() as model:
+        sigma = pm.Data("sigma", np.where(Y == -1.0, np.inf, SIGMA))
+        pm.Normal("y", pm.Normal("a", 0.0, 1.0), sigma, observed=Y)
+    with pytest.raises(taut.InputError) as caught:
+        taut.fit(model, guide="flwo", progress=False)
+    assert caught.value.problems[1].startswith(
+        "argument 'sigma' is infinite in 1 of 8 places, at row 4"
+    )
+
+
 def test_without_pymc_nothing_of_it_is_imported():
     code = (
         "import sys, numpyro, numpyro.distributions as d, taut\n"

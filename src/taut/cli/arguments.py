@@ -67,23 +67,23 @@ def match_arguments(model: Callable, table: Table, settings: Mapping[str, Settin
             problems.append(_missing(name, table))
         elif wanted[name].default is None:
             left_none.append(name)
-    remarks += [_left_none(name, chosen, table) for name in left_none]
-
     values = {}
     for name, setting in chosen.items():
         value = _look_up(setting.column, table) if isinstance(setting, FromColumn) else setting
         if isinstance(value, Unusable):
             problems.append(f"the model's argument {name!r}: {value.reason}")
         values[name] = value
+    left = [_left_none(name, chosen, table) for name in left_none]
     if problems:
-        raise InputError(problems)
+        # What is no more than a remark of a call that can be made may be what is wrong with it.
+        raise InputError([*problems, *left])
 
     first = [n for n, p in wanted.items() if p.kind is Parameter.POSITIONAL_ONLY and n in values]
     return Arguments(
         positional=tuple(values[name] for name in first),
         named={name: value for name, value in values.items() if name not in first},
         settings={name: format_setting(setting) for name, setting in chosen.items()},
-        remarks=tuple(remarks),
+        remarks=(*remarks, *left),
     )
 
 
@@ -121,7 +121,14 @@ def _missing(name: str, table: Table) -> str:
         f"the model's argument {name!r} has no column in {table.path}"
         f"{did_you_mean(name, table.columns)}; the columns are {_listed(table)}; choose one with "
         f"--set {name}=column:COL or give a number with --set {name}=NUMBER"
+        f"{_unusable_like(name, table)}"
     )
+
+
+def _unusable_like(name: str, table: Table) -> str:
+    """Say what is wrong with columns of like names, one of which may be meant."""
+    unusable = {c: v.reason for c, v in table.columns.items() if isinstance(v, Unusable)}
+    return "".join(f"; {reason}" for c, reason in unusable.items() if did_you_mean(name, [c]))
 
 
 def _unclear(name: str, candidates: list[str], table: Table) -> str:
@@ -135,4 +142,5 @@ def _unclear(name: str, candidates: list[str], table: Table) -> str:
 def _left_none(name: str, chosen: Mapping[str, Setting], table: Table) -> str:
     unused = _unused(chosen, table)
     hint = f"; columns not used: {first_few(unused, _COLUMNS_SHOWN)}" if unused else ""
-    return f"no column for {name}, so it stays None{did_you_mean(name, unused)}{hint}"
+    said = f"no column for {name}, so it stays None{did_you_mean(name, unused)}{hint}"
+    return said + _unusable_like(name, table)

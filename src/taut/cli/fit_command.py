@@ -24,30 +24,39 @@ from taut.cli.results_folder import (
 )
 from taut.cli.stored_fit import exit_code_of
 from taut.cli.versions import all_versions
+from taut.targets.problems import Problems
 
 
 def run_fit(options: argparse.Namespace) -> ExitCode:
     """Run `taut fit` with the options read from the command line.
 
-    Everything that can be wrong with the input is looked at before the fit, the cheapest first.
+    Everything that can be wrong with the input is looked at before the fit, and told at once.
 
     Raises:
         InputError: If the options, the data file, the model or the output folder must be changed.
     """
     folder = None if options.out is None else Path(options.out)
+    problems = Problems()
     if folder is not None:
-        check_free(folder, options.force)
+        problems.attempt(check_free, folder, options.force)
     if options.arviz:
-        check_arviz(folder)
-    model, arguments = read_call(options.model, options.data, options.settings)
-    if folder is not None:
-        make_folder(folder)
-
+        problems.attempt(check_arviz, folder)
+    call = problems.attempt(read_call, options.model, options.data, options.settings)
+    wrong_guide = _guide_problems(options.guide)
+    if call is None:
+        raise InputError([*problems.found, *wrong_guide])
+    model, arguments = call
     remarks = remarks_on(model, arguments)
     if not options.quiet:
         tell("fit", f"{model.label} with {spelled(arguments)}, from {options.data}", *remarks)
     with contextlib.redirect_stdout(sys.stderr):
-        fit = _fit(model, arguments, options)
+        target = problems.attempt(_bind, model, arguments)
+    if problems.found:
+        raise InputError([*problems.found, *wrong_guide])
+    if folder is not None and not wrong_guide:  # with it, the fit ends before there are results
+        make_folder(folder)
+    with contextlib.redirect_stdout(sys.stderr):
+        fit = _fit(target, options)
     record = record_of(fit) | {
         "model": model.label,
         "data": options.data,
@@ -60,7 +69,13 @@ def run_fit(options: argparse.Namespace) -> ExitCode:
     return exit_code_of(fit.trust)
 
 
-def _fit(model: ModelFunction, arguments: Arguments, options: argparse.Namespace) -> Any:
+def _guide_problems(guide: str) -> list[str]:
+    from taut.fitting.options import guide_problems
+
+    return guide_problems(None, guide, ())
+
+
+def _bind(model: ModelFunction, arguments: Arguments) -> Any:
     import taut
     from taut.targets.discovery import NO_DATA
 
@@ -71,6 +86,12 @@ def _fit(model: ModelFunction, arguments: Arguments, options: argparse.Namespace
             f"no site of {model.label} is observed, so the data do not matter; give each "
             "argument that goes to obs= its column, such as --set y=column:flux"
         )
+    return target
+
+
+def _fit(target: Any, options: argparse.Namespace) -> Any:
+    import taut
+
     return taut.fit(
         target,
         guide=options.guide,

@@ -4,11 +4,13 @@ import contextlib
 import sys
 from pathlib import Path
 
+from taut._core.errors import InputError
 from taut.cli.arguments import Arguments, match_arguments
 from taut.cli.model_function import ModelFunction, load_model
 from taut.cli.read_table import read_table
 from taut.cli.settings import parse_settings
 from taut.cli.table import Table
+from taut.targets.problems import Problems
 
 
 def read_call(model: str, data: str | None, settings: list[str]) -> tuple[ModelFunction, Arguments]:
@@ -22,11 +24,15 @@ def read_call(model: str, data: str | None, settings: list[str]) -> tuple[ModelF
     Raises:
         InputError: With everything that is wrong with them.
     """
-    chosen = parse_settings(settings)
-    table = Table(Path("(no --data)"), {}) if data is None else read_table(data)
+    problems = Problems()
+    chosen = problems.attempt(parse_settings, settings)
+    table = problems.attempt(read_table, data) if data else Table(Path("(no --data)"), {})
     # What the model prints goes to stderr: stdout carries the result and nothing else.
     with contextlib.redirect_stdout(sys.stderr):
-        function = load_model(model)
+        function = problems.attempt(load_model, model)
+    if chosen is None or table is None or function is None:
+        problems.found += table.problems if table else ()
+        raise InputError(problems.found)
     return function, match_arguments(function.function, table, chosen)
 
 

@@ -13,12 +13,12 @@ from taut._core.precision import native_dtype
 from taut.diagnostics.solutions import Solutions
 from taut.diagnostics.tails import OF_MANY, OF_SOME, Limits, Tail, close, heavy_tails
 from taut.diagnostics.trust import judge
-from taut.fitting.options import check_options, parameters_of
+from taut.fitting.entry import read_entry
+from taut.fitting.options import parameters_of
 from taut.fitting.run import Clock, Run
 from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.progress import Progress
 from taut.loop.stages import Outcome
-from taut.loop.starts import LARGEST_FULL_RANK
 from taut.posterior.pool import Pool
 from taut.report.names import scalar_names
 from taut.results.archive import read
@@ -68,19 +68,9 @@ def fit(
         InputError: every problem with model, data and options that can be found before optimising.
     """
     clock = Clock()
-    check_options(model_or_target, args, kwargs, guide, prior_ok, seed, budget)
     line = Progress(progress)
     line.update("reading the model")
-    if isinstance(model_or_target, Target):
-        bound = model_or_target
-    else:
-        bound = target(model_or_target, *args, **kwargs)
-    if guide in ("mixture", "flow") and bound.dim > LARGEST_FULL_RANK:
-        raise InputError(
-            f"a {guide} holds full covariances, for up to {LARGEST_FULL_RANK} latent values; the "
-            f"model has {bound.dim}"
-        )
-    own = None if isinstance(guide, str) else _read_guide(bound, guide, prior_ok)
+    bound, own = read_entry(model_or_target, args, kwargs, guide, prior_ok, seed, budget)
     clock.lap("model")
     run = Run(bound, own or guide, modes, int(seed), budget, line, clock)
     run.optimise(bound.dtype)
@@ -165,13 +155,6 @@ def load(path: str | PathLike, model: Any = None, /, *args: Any, **kwargs: Any) 
 
 def _unread_note(name: str) -> str:
     return f"no value of argument {name!r} enters the log density; if it is data, is obs= missing?"
-
-
-def _read_guide(bound: Target, guide: Callable, prior_ok: Collection[str]) -> Any:
-    # Fits by name need nothing of the explicit interface, which takes long to import.
-    from taut.infer.own_guide import read_guide
-
-    return read_guide(bound, guide, prior_ok)
 
 
 def _solutions(search: Any, outcome: Outcome) -> Solutions:

@@ -1,4 +1,4 @@
-"""The options of a fit, and every mistake in them at once."""
+"""The options of a fit, and every mistake in them."""
 
 import inspect
 from collections.abc import Sequence
@@ -8,20 +8,19 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from taut._core.errors import InputError, did_you_mean
+from taut._core.errors import did_you_mean
 from taut.loop.gaussian import GUIDE_NAMES
 from taut.predictive.calls import model_of
 from taut.targets.target import Target
 
 ENGINE_OPTIONS = ("guide", "prior_ok", "seed", "budget", "modes", "progress", "checks")
 
+NUMBERS = (int, float, np.integer, np.floating)
 
-def check_options(
-    model: Any, args: tuple, kwargs: dict, guide: Any, prior_ok: Any, seed: Any, budget: Any
-) -> None:
-    """Raise an InputError that names every mistake in the options of a fit."""
+
+def guide_problems(model: Any, guide: Any, prior_ok: Any) -> list[str]:
+    """Say what is wrong with the guide that is asked for."""
     problems = []
-    known = GUIDE_NAMES
     if isinstance(guide, type):
         problems.append(
             f"guide is a class; make a guide of it first, as in {guide.__name__}(model)"
@@ -29,15 +28,32 @@ def check_options(
     elif callable(guide):
         if isinstance(model, Target) and model_of(model) is None:
             problems.append("a guide function needs a NumPyro model, whose sites it draws")
-    elif not isinstance(guide, str) or guide not in known:
-        hint = did_you_mean(guide, known) if isinstance(guide, str) else ""
-        problems.append(f"unknown guide {guide!r}{hint}; guides: {', '.join(known)}")
+    elif not isinstance(guide, str) or guide not in GUIDE_NAMES:
+        problems.append(unknown_guide(guide))
     if prior_ok and isinstance(guide, str):
         problems.append("prior_ok is for a guide of your own; the named guides have every site")
+    return problems
+
+
+def unknown_guide(guide: Any) -> str:
+    """Return the sentence for a guide that is none."""
+    hint = did_you_mean(guide, GUIDE_NAMES) if isinstance(guide, str) else ""
+    return f"unknown guide {guide!r}{hint}; guides: {', '.join(GUIDE_NAMES)}"
+
+
+def number_problems(seed: Any, budget: Any) -> list[str]:
+    """Say what is wrong with the seed and the budget."""
+    problems = []
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
         problems.append(f"seed must be a whole number, zero or more; got {seed!r}")
-    if budget is not None and not (isinstance(budget, (int, float)) and budget > 0):
+    if budget is not None and not (isinstance(budget, NUMBERS) and budget > 0):
         problems.append(f"budget must be a positive number of seconds, or None; got {budget!r}")
+    return problems
+
+
+def call_problems(model: Any, args: tuple, kwargs: dict) -> list[str]:
+    """Say why a model cannot be bound to the arguments of a fit."""
+    problems = []
     if isinstance(model, Target):
         if args or kwargs:
             problems.append("a target has its arguments already; pass it alone")
@@ -53,8 +69,7 @@ def check_options(
             "taut.fit decides on the host what to do next, so it cannot run inside jax.jit, vmap "
             "or grad; call it outside"
         )
-    if problems:
-        raise InputError(problems)
+    return problems
 
 
 def parameters_of(model: Any) -> Sequence[str]:

@@ -4,11 +4,10 @@ import math
 import time
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from taut._core.collector import collector_held
-from taut._core.errors import InputError, first_few
+from taut._core.errors import InputError
 from taut._core.threads import single_blas_thread
 from taut.diagnostics.checks import draw_to_weigh, misfits, run_checks
 from taut.diagnostics.more_draws import gradients_for, more_draws
@@ -26,6 +25,7 @@ from taut.loop.verdict import Verdict
 from taut.posterior.draws import Draws
 from taut.posterior.pool import Pool
 from taut.targets.constrainer import Constrainer
+from taut.targets.no_start import no_start
 from taut.targets.oracle import Oracle
 from taut.targets.target import Target
 
@@ -203,7 +203,7 @@ class Run:
         try:
             return self._climb(self.search.run())
         except NoFiniteStart:
-            raise InputError(_no_start(self._bound)) from None
+            raise InputError(no_start(self._bound)) from None
         except OutOfTime:
             verdict = _BUDGET_SPENT
         except KeyboardInterrupt:
@@ -234,21 +234,3 @@ class Run:
 
     def _random(self, stream: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, stream])
-
-
-def _no_start(bound: Target) -> list[str]:
-    problems = bound.program.diagnose(bound.data, np.zeros(bound.dim))
-    suspects = [
-        _not_finite(name, np.asarray(leaf))
-        for name, leaf in zip(bound.data_names, bound.data, strict=True)
-        if jnp.issubdtype(leaf.dtype, np.floating) and not np.isfinite(leaf).all()
-    ]
-    if not problems and not suspects:
-        problems = ["the log density or its gradient is not finite"]
-    return [f"no start has a finite log density: {text}" for text in (*suspects, *problems)]
-
-
-def _not_finite(name: str, values: np.ndarray) -> str:
-    bad = np.argwhere(~np.isfinite(values))
-    where = first_few([",".join(map(str, row)) for row in bad.tolist()], 3)
-    return f"argument {name!r} is NaN or infinite in {len(bad)} of {values.size} places, at {where}"

@@ -201,7 +201,7 @@ class Predictive:
                 functools.partial(self._draw, args=args, kwargs=kwargs), key, *self._values()
             )
 
-        _, arguments, held = run_abstractly(self.model, arguments, watch, read)
+        _, arguments, held, _ = run_abstractly(self.model, arguments, watch, read)
         return _PredictiveProgram(self, arguments, watch), arguments, held
 
     def _draw(

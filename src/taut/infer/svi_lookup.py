@@ -69,13 +69,13 @@ def _read_program(
 
     programs = (problem.model, problem.guide)
     try:
-        found, arguments, held = run_abstractly(programs[0], arguments, watch, read, programs[1])
+        found, arguments, held, _ = run_abstractly(programs[0], arguments, watch, read, programs[1])
     except InputError:
         if not supplied:
             raise
         # Perhaps for want of a value that a param has from the user alone.
         problem = with_values(problem, supplied)
-        found, arguments, held = run_abstractly(programs[0], arguments, watch, read, programs[1])
+        found, arguments, held, _ = run_abstractly(programs[0], arguments, watch, read, programs[1])
     sites, shapes = found
     return SVIProgram(problem, arguments, sites, shapes, watch), arguments, held
 

@@ -17,11 +17,12 @@ from taut._core.precision import native_dtype, precision_of
 from taut._core.xla_options import OFTEN_AND_SHORT, cpu_options
 from taut.loop.monitor import Monitor
 from taut.loop.progress import Progress
-from taut.loop.starts import draw_starts
+from taut.loop.starts import NoFiniteStart, draw_starts
 from taut.mcmc.nuts_run import NutsRun
 from taut.posterior.pool import Pool
 from taut.report.names import scalar_names
 from taut.targets.constrainer import Constrainer
+from taut.targets.no_start import no_start
 from taut.targets.oracle import Oracle
 from taut.targets.target import Target, target
 
@@ -152,7 +153,10 @@ def _start(
     options: dict[str, Any] = {}
     if start is None:
         monitor = Monitor(Oracle(bound), Progress(False))
-        first = draw_starts(monitor, bound.dim, chains + 1, rng)[1:]
+        try:
+            first = draw_starts(monitor, bound.dim, chains + 1, rng)[1:]
+        except NoFiniteStart:
+            raise InputError(no_start(bound)) from None
         if len(first) < chains:
             first = np.resize(first, (chains, bound.dim))
     else:

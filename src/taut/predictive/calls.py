@@ -58,15 +58,21 @@ def model_of(target: Target) -> Callable | None:
     return program.function if isinstance(program, ModelProgram) else None
 
 
-def check_numbers(draws: Any, seed: Any, megabytes: Any) -> None:
-    """Check the options that all predictive calls share.
+def check_numbers(draws: Any, seed: Any, megabytes: Any = 1.0, name: str = "draws") -> None:
+    """Check the options that all calls for draws share.
+
+    Args:
+        draws: how many draws.
+        seed: what decides them.
+        megabytes: memory that a chunk may take.
+        name: of the number of draws.
 
     Raises:
         InputError: with everything that is wrong.
     """
     problems = []
     if not _is_whole(draws) or draws < 1:
-        problems.append(f"draws must be a whole number, one or more; got {draws!r}")
+        problems.append(f"{name} must be a whole number, one or more; got {draws!r}")
     if not _is_whole(seed) or seed < 0:
         problems.append(f"seed must be a whole number, zero or more; got {seed!r}")
     if not isinstance(megabytes, (int, float)) or not megabytes > 0:

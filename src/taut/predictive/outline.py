@@ -13,6 +13,7 @@ from taut._core.fingerprint import Watch
 from taut.predictive.forward import drawn_values, is_drawable, is_observed
 from taut.targets.abstract_run import improper_value, is_improper, run_abstractly
 from taut.targets.arguments import Arguments
+from taut.targets.indices import IndexCheck, index_checks
 from taut.targets.numpyro_model import WholePlates
 from taut.targets.random_weights import left_to_learn
 
@@ -28,6 +29,7 @@ class Outline:
         improper: the latents whose distribution cannot be sampled.
         scanned: the sites inside a scan, whose leading axis may go on past what was fitted.
         params: names of params that the model depends on, which have no distribution.
+        indices: where data must not lie outside what they index.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -36,6 +38,7 @@ class Outline:
     improper: tuple[str, ...]
     scanned: frozenset[str]
     params: tuple[str, ...]
+    indices: tuple[IndexCheck, ...]
 
     def check_given(self, given: Mapping[str, tuple[int, ...]]) -> None:
         """Check that latents have the shapes they were fitted with.
@@ -93,7 +96,8 @@ def outline(
         trace = run({})
         return _describe(trace, left_to_learn(trace, run))
 
-    return run_abstractly(model, arguments, watch, read)
+    found, arguments, held, traced = run_abstractly(model, arguments, watch, read)
+    return dataclasses.replace(found, indices=index_checks(traced)), arguments, held
 
 
 def plate_names(message: dict) -> tuple[str | None, ...]:
@@ -118,6 +122,7 @@ def _describe(trace: Mapping[str, dict], learned: list[str]) -> Outline:
         improper=tuple(name for name, m in latent.items() if is_improper(m["fn"])),
         scanned=frozenset(name for name, m in kept.items() if m.get("_control_flow_done")),
         params=tuple(learned),
+        indices=(),
     )
 
 

@@ -26,6 +26,7 @@ from taut.predictive.forward import (
 from taut.predictive.outline import Outline, outline
 from taut.targets.abstract_run import model_failed
 from taut.targets.arguments import Arguments
+from taut.targets.indices import index_problems
 
 MEMORY = 256e6
 """Bytes that one chunk may take, unless told otherwise."""
@@ -50,7 +51,11 @@ class Simulator:
         self._compiled = _Recent(_CALLS_KEPT)
 
     def outline(self, arguments: Arguments) -> tuple[Outline, Arguments]:
-        """Describe a call, and return its arguments as the compiled functions take them."""
+        """Describe a call, and return its arguments as the compiled functions take them.
+
+        Raises:
+            InputError: the model raised an error, or data lie outside what they index.
+        """
         arguments = arguments.hold_static(self._held)
         key = (arguments.key(), self._watch.changes())
         found = self._outlines.get(key)
@@ -58,6 +63,9 @@ class Simulator:
             found, arguments, asked_for = outline(self._model, arguments, self._watch)
             self._held = (*self._held, *asked_for)
             self._outlines.put((arguments.key(), self._watch.changes()), found)
+        names, leaves = arguments.leaf_names, arguments.leaves
+        if problems := index_problems(found.indices, names, leaves):
+            raise InputError(problems)
         return found, arguments
 
     def draw(

@@ -96,10 +96,10 @@ class Fit(Account):
             corrected: False gives the guide's own draws, before any correction.
 
         Raises:
-            InputError: more draws than the file holds, for a fit loaded without its model.
+            InputError: n or seed is no whole number, or a fit loaded without its model holds fewer
+                draws.
         """
-        if n < 1:
-            raise InputError(f"n must be at least 1; got {n}")
+        check_numbers(n, seed, name="n")
         rng = np.random.default_rng([self.seed, seed])
         if not corrected:
             z, _ = self.guide.draw(n, rng)

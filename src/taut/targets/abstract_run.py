@@ -1,6 +1,6 @@
 """Runs a model without computing anything, to see what it would do.
 
-The model runs under `jax.eval_shape` with the data as tracers. When it asks for the value of a
+The model is traced by JAX with the data as tracers. When it asks for the value of a
 tracer, as `len(np.unique(index))` does, the argument it asked for is held static and the run is
 repeated.
 """
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr
 
 from taut._core.errors import InputError
 from taut._core.fingerprint import Watch
@@ -25,8 +26,8 @@ NEEDS_A_VALUE += (jax.errors.TracerIntegerConversionError, jax.errors.NonConcret
 
 NEEDS_A_NUMBER = "uses a param or a drawn value where Python or NumPy needs a plain number"
 WRITE_IN_JAX = "Write jnp in place of np, jnp.where in place of if, and no float() or int()"
-NOT_AN_ARRAY = "as an abstract array"
-"""In JAX's words for a value that it cannot compute with."""
+NO_NUMBERS = ("as an abstract array", "not a valid dtype")
+"""In JAX's words for values that it cannot compute with."""
 
 Reading = TypeVar("Reading")
 
@@ -37,7 +38,7 @@ def run_abstractly(
     watch: Watch,
     read: Callable[[tuple, dict, list[Any]], Reading],
     guide: Callable | None = None,
-) -> tuple[Reading, Arguments, tuple[str, ...]]:
+) -> tuple[Reading, Arguments, tuple[str, ...], ClosedJaxpr]:
     """Run a model with tracers for its data, and read what it did.
 
     Args:
@@ -49,7 +50,8 @@ def run_abstractly(
         guide: a guide that is run with the model, for error messages.
 
     Returns:
-        What was read, the arguments with those held static that had to be, and the names of these.
+        What was read, the arguments with those held static that had to be, the names of these, and
+        the traced run as a function of the data leaves that returns nothing.
 
     Raises:
         InputError: model or guide raised an error.
@@ -59,7 +61,8 @@ def run_abstractly(
         tracers: list[Any] = []
         try:
             with watch.running():
-                return _run_once(arguments, tracers, read), arguments, held
+                reading, traced = _run_once(arguments, tracers, read)
+            return reading, arguments, held, traced
         except NEEDS_A_VALUE as error:
             names = _asked_for(error, arguments, tracers)
             if not names:
@@ -99,8 +102,7 @@ def model_failed(
     model: Callable, error: Exception, arguments: Arguments, program: str = "model"
 ) -> str:
     """Return the sentence for an error that a model, or a guide, raised, and what may help."""
-    label = getattr(model, "__name__", type(model).__name__)
-    where = model_location(error)
+    label, where = label_of(model), model_location(error)
     if isinstance(error, NEEDS_A_VALUE):
         return f"{program} {label!r} {NEEDS_A_NUMBER}{where}. {WRITE_IN_JAX}"
     first = plain_words(error)
@@ -109,10 +111,15 @@ def model_failed(
         leaves = zip(arguments.leaf_names, arguments.leaves, strict=True)
         shapes = [f"{name} {np.shape(value)}" for name, value in leaves]
         said += f" (the arguments have shapes: {', '.join(shapes)})" if shapes else ""
-    text = not_numbers(arguments) if NOT_AN_ARRAY in first else []
+    text = not_numbers(arguments) if any(words in first for words in NO_NUMBERS) else []
     if text:
         said = f"{program} {label!r} computes{where} with what is no number"
     return "; ".join([said, *text])
+
+
+def label_of(function: Callable) -> str:
+    """Return the name by which messages call a user's function."""
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def _failed(model: Callable, guide: Callable | None, error: Exception, arguments: Arguments) -> str:
@@ -127,7 +134,7 @@ def _run_once(
     arguments: Arguments,
     tracers: list[Any],
     read: Callable[[tuple, dict, list[Any]], Reading],
-) -> Reading:
+) -> tuple[Reading, ClosedJaxpr]:
     found: list[Reading] = []
 
     def run(leaves):
@@ -135,8 +142,8 @@ def _run_once(
         args, kwargs = arguments.rebuild(leaves)
         found.append(read(args, kwargs, tracers))
 
-    jax.eval_shape(run, [traced_shape(leaf) for leaf in arguments.leaves])
-    return found[0]
+    traced = jax.make_jaxpr(run)([traced_shape(leaf) for leaf in arguments.leaves])
+    return found[0], traced
 
 
 def _asked_for(error: Exception, arguments: Arguments, tracers: list[Any]) -> list[str]:

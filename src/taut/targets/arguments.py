@@ -103,7 +103,14 @@ def bind_arguments(model: Callable, args: tuple, kwargs: dict) -> Arguments:
         InputError: an argument the model does not take, a required one that is missing, or an array
             of which some values are masked.
     """
-    _check_signature(model, args, kwargs)
+    arguments = flatten_arguments(model, args, kwargs)
+    if problems := call_problems(model, args, kwargs, arguments):
+        raise InputError(problems)
+    return arguments
+
+
+def flatten_arguments(model: Callable, args: tuple, kwargs: dict) -> Arguments:
+    """Flatten arguments, whether or not the model takes them."""
     args, kwargs = jax.tree_util.tree_map(
         _as_value, (args, kwargs), is_leaf=lambda v: _is_number_list(v) or _is_table_column(v)
     )
@@ -113,21 +120,29 @@ def bind_arguments(model: Callable, args: tuple, kwargs: dict) -> Arguments:
     positions = _positional_names(model)
     names = tuple(_name(path, positions) for path, _ in flat)
     values = tuple(value for _, value in flat)
-    masked = [
-        _masked(*pair) for pair in zip(names, values, strict=True) if np.ma.is_masked(pair[1])
-    ]
-    if masked:
-        raise InputError(masked)
     return Arguments(names, values, tuple(_is_data(v) for v in values), structure)
+
+
+def call_problems(model: Callable, args: tuple, kwargs: dict, arguments: Arguments) -> list[str]:
+    """Say why a model cannot be called with these arguments, given flattened as well."""
+    values = zip(arguments.names, arguments.values, strict=True)
+    masked = [_masked(name, value) for name, value in values if np.ma.is_masked(value)]
+    return [*_signature_problems(model, args, kwargs), *masked]
 
 
 def _masked(name: str, values: np.ma.MaskedArray) -> str:
     where = np.argwhere(np.ma.getmaskarray(values))
     return (
-        f"argument {name!r} is a masked array, of which {len(where)} value(s) are masked, the "
-        f"first at {tuple(where[0].tolist())}; leave these rows out, or pass values and mask and "
-        "use numpyro.handlers.mask in the model"
+        f"argument {name!r} is a masked array, of which {len(where)} of {values.size} values are "
+        f"masked, the first at {tuple(where[0].tolist())}; leave these rows out, or pass values "
+        "and mask and use numpyro.handlers.mask in the model"
     )
+
+
+_TIMES = {
+    "M": "dates; write (t - t[0]) / np.timedelta64(1, 'D')",
+    "m": "lengths of time; write t / np.timedelta64(1, 'D')",
+}
 
 
 def not_numbers(arguments: Arguments) -> list[str]:
@@ -141,6 +156,8 @@ def not_numbers(arguments: Arguments) -> list[str]:
 
 def text_in(values: np.ndarray) -> str:
     """Say what an array holds, if it is no numbers; an empty string otherwise."""
+    if values.dtype.kind in _TIMES:
+        return f"no numbers but {_TIMES[values.dtype.kind]} for days"
     if values.dtype.kind not in "USO" or values.size == 0:
         return ""
     others = [v for v in values.ravel().tolist() if not isinstance(v, float | int | np.number)]
@@ -149,14 +166,14 @@ def text_in(values: np.ndarray) -> str:
     return f"no numbers but {type(others[0]).__name__}, such as {others[0]!r}"
 
 
-def _check_signature(model: Callable, args: tuple, kwargs: dict) -> None:
+def _signature_problems(model: Callable, args: tuple, kwargs: dict) -> list[str]:
     try:
         signature = inspect.signature(model)
     except (TypeError, ValueError):  # a callable without a readable signature
-        return
+        return []
     try:
         signature.bind(*args, **kwargs)
-        return
+        return []
     except TypeError as error:
         reason = str(error)
     label = getattr(model, "__name__", type(model).__name__)
@@ -172,7 +189,7 @@ def _check_signature(model: Callable, args: tuple, kwargs: dict) -> None:
         problems.append(
             f"the model cannot be called so: {reason}; its signature is {label}{signature}"
         )
-    raise InputError(problems)
+    return problems
 
 
 def _positional_names(model: Callable) -> list[str]:

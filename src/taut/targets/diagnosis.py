@@ -8,6 +8,12 @@ import numpy as np
 from taut._core.errors import first_few
 from taut.targets.site_log_prob import is_masked, site_log_prob
 
+HOLD_THE_DATA = (
+    "mend them, or, where a latent sets the support (the search begins with latents of order one), "
+    'let it hold all data from the start, as in top = numpyro.sample("top", '
+    "dist.TruncatedNormal(0.0, 1000.0, low=y.max()))"
+)
+
 
 def explain_sites(trace: dict) -> list[str]:
     """Return a sentence for each site of a concrete trace whose log probability is not finite."""
@@ -41,7 +47,7 @@ def _outside(name: str, site: dict) -> list[str]:
         return []
     return [
         f"observed site {name!r}: {len(bad)} of {inside.size} data lie outside the support of its "
-        f"distribution there {_there(site, bad, inside.shape)}"
+        f"distribution there {_there(site, bad, inside.shape)}; {HOLD_THE_DATA}"
     ]
 
 

@@ -12,6 +12,8 @@ from taut._core.errors import InputError
 from taut._core.fingerprint import Watch
 from taut.targets.abstract_run import improper_value, run_abstractly
 from taut.targets.arguments import Arguments
+from taut.targets.indices import index_checks, index_problems
+from taut.targets.not_finite import suspected_arguments
 from taut.targets.numpyro_model import ModelProgram, WholePlates
 from taut.targets.program import Site
 from taut.targets.random_weights import drawn_weights, left_to_learn
@@ -21,7 +23,7 @@ from taut.targets.validation import (
     check_latents,
     check_observed,
     check_params,
-    data_problems,
+    observed_problems,
 )
 
 NO_DATA = (
@@ -44,7 +46,7 @@ def discover(
         The program, and the arguments as it takes them.
 
     Raises:
-        InputError: all problems with the model and its data that can be seen before computing.
+        InputError: the model cannot be fitted, be its data right or wrong.
     """
 
     def read(args: tuple, kwargs: dict, tracers: list[Any]) -> _Reading:
@@ -57,11 +59,23 @@ def discover(
         # Supports may hold tracers, so the trace is read while they are alive.
         return _read(trace, left_to_learn(trace, run), tracers)
 
-    reading, arguments, asked_for = run_abstractly(model, arguments, watch, read)
+    try:
+        reading, arguments, asked_for, traced = run_abstractly(model, arguments, watch, read)
+    except InputError as error:
+        if unsure := suspected_arguments(arguments.leaf_names, arguments.leaves, ()):
+            raise InputError([*error.problems, *unsure]) from None
+        raise
     held = (*held, *asked_for)
-    problems = [*reading.problems, *data_problems(reading.checks, arguments)]
-    if problems:
-        raise InputError(problems)
+    if reading.problems:
+        names, leaves = arguments.leaf_names, arguments.leaves
+        raise InputError(
+            [
+                *reading.problems,
+                *observed_problems(reading.checks, names, leaves),
+                *index_problems(index_checks(traced), names, leaves),
+                *suspected_arguments(names, leaves, reading.checks),
+            ]
+        )
     notes = (*(_held_note(name) for name in held), *reading.notes)
     program = ModelProgram(
         model,
@@ -71,6 +85,7 @@ def discover(
         reading.weights,
         notes,
         reading.checks,
+        index_checks(traced),
         watch,
     )
     return program, arguments

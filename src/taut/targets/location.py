@@ -1,10 +1,11 @@
-"""Where in the user's own code an exception came from."""
+"""Where in the user's own code an exception, or a traced operation, came from."""
 
 import linecache
 import os
 import re
 import sysconfig
 import traceback
+from types import TracebackType
 
 _LIBRARIES = tuple(
     {os.path.realpath(sysconfig.get_paths()[k]) for k in ("purelib", "platlib", "stdlib")}
@@ -14,9 +15,14 @@ _OURS = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 def model_location(error: BaseException) -> str:
     """Return ' at file:line (`code`)' for the innermost frame that is not a library's, or ''."""
+    return code_location(error.__traceback__)
+
+
+def code_location(innermost_last: TracebackType | None) -> str:
+    """Return the same for a traceback."""
     frames = [
         frame
-        for frame in traceback.extract_tb(error.__traceback__)
+        for frame in traceback.extract_tb(innermost_last)
         if not os.path.realpath(frame.filename).startswith((*_LIBRARIES, _OURS))
         and "site-packages" not in frame.filename
     ]

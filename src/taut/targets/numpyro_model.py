@@ -19,6 +19,7 @@ from taut._core.fingerprint import Watch
 from taut.targets.arguments import Arguments
 from taut.targets.bijection import latent_bijection
 from taut.targets.diagnosis import explain_sites
+from taut.targets.indices import IndexCheck
 from taut.targets.program import Program, Site
 from taut.targets.site_log_prob import is_real, site_log_prob, site_log_prob_inside
 from taut.targets.validation import ObservedCheck
@@ -34,7 +35,8 @@ class ModelProgram(Program):
         deterministics: names of the deterministic sites worth reporting.
         weights: what stands for params of networks whose weights are all drawn.
         notes: what the user should know about how the model was read.
-        checks: what new data must satisfy.
+        checks: what new data of observed sites must satisfy.
+        indices: where data must not lie outside what they index.
         watch: what notices changes in what the function reads.
     """
 
@@ -47,6 +49,7 @@ class ModelProgram(Program):
         weights: dict[str, Any],
         notes: tuple[str, ...],
         checks: tuple[ObservedCheck, ...],
+        indices: tuple[IndexCheck, ...],
         watch: Watch,
     ):
         self.function = model
@@ -56,6 +59,7 @@ class ModelProgram(Program):
         self._weights = weights
         self.notes = notes
         self.checks = checks
+        self.indices = indices
         self.watch = watch
         self._by_name = {site.name: site for site in sites}
 

@@ -35,7 +35,7 @@ def site_log_prob_inside(site: dict) -> Any:
 
     Observed values are tested against their support, unless that is all of R^n.
     """
-    fn = _unwrap(site["fn"])
+    fn = unwrapped(site["fn"])
     inside = not site["is_observed"] or is_real(fn.support)
     if not inside or not _parts_real(fn):
         return site_log_prob(site)
@@ -50,7 +50,7 @@ def is_real(support: Any) -> bool:
 
 
 def _parts_real(fn: Distribution) -> bool:
-    return all(is_real(part.support) and _parts_real(part) for part in map(_unwrap, _parts(fn)))
+    return all(is_real(part.support) and _parts_real(part) for part in map(unwrapped, _parts(fn)))
 
 
 def _parts(fn: Distribution) -> Iterator[Distribution]:
@@ -71,7 +71,8 @@ def is_masked(fn: Any) -> bool:
     return False
 
 
-def _unwrap(fn: Any) -> Any:
+def unwrapped(fn: Any) -> Any:
+    """Return the distribution underneath what expands it, masks it or joins its values."""
     while isinstance(fn, (ExpandedDistribution, Independent, MaskedDistribution)):
         fn = fn.base_dist
     return fn

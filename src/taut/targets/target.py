@@ -14,13 +14,16 @@ from taut._core.errors import InputError
 from taut._core.fingerprint import Identity, Watch, identity
 from taut._core.modules import module
 from taut._core.precision import native_dtype
-from taut.targets.arguments import Arguments, bind_arguments
+from taut.targets.arguments import Arguments, call_problems, flatten_arguments, not_numbers
 from taut.targets.discovery import discover
-from taut.targets.log_density import DensityProgram
+from taut.targets.indices import index_problems
+from taut.targets.log_density import DensityProgram, check_function
+from taut.targets.not_finite import NotFinite, suspected_arguments
+from taut.targets.numpyro_model import ModelProgram
 from taut.targets.program import Program
 from taut.targets.pymc_model import data_of, is_pymc_model, make_pymc_program, pymc_form
 from taut.targets.representable import dtype_without, lost_in_single
-from taut.targets.validation import data_problems
+from taut.targets.validation import observed_problems
 
 PROGRAMS_KEPT = 64
 
@@ -99,20 +102,32 @@ def target(model: Any, /, *args: Any, **kwargs: Any) -> Target:
             f"a model is a function with numpyro.sample statements, or a PyMC model; got "
             f"{type(model).__name__}"
         )
-    arguments = bind_arguments(model, args, kwargs)
+    arguments = flatten_arguments(model, args, kwargs)
+    if wrong := call_problems(model, args, kwargs, arguments):
+        unsure = suspected_arguments(arguments.leaf_names, arguments.leaves, ())
+        raise InputError([*wrong, *unsure])
     key = ("model", identity(model), native_dtype())
     family = _PROGRAMS.family(key, model)
     arguments = arguments.hold_static(family.held)
-    program = _PROGRAMS.find(key, arguments.key())
-    if program is None:
+    program = kept = _PROGRAMS.find(key, arguments.key())
+    if kept is None:
         program, arguments = discover(model, arguments, family.held, family.watch)
+    _check_data(program, arguments)
+    if kept is None:
         _PROGRAMS.keep(key, arguments.key(), program)
         family.held = arguments.static_arrays()
-    else:
-        problems = data_problems(program.checks, arguments)
-        if problems:
-            raise InputError(problems)
     return Target(program, arguments.leaves, arguments.leaf_names)
+
+
+def _check_data(program: ModelProgram, arguments: Arguments) -> None:
+    names, leaves = arguments.leaf_names, arguments.leaves
+    problems = [
+        *observed_problems(program.checks, names, leaves),
+        *index_problems(program.indices, names, leaves),
+    ]
+    if problems:
+        others = NotFinite(program, names, leaves, program.checks)
+        raise InputError([*problems, *others.problems()])
 
 
 def _pymc_target(model: Any, args: tuple, kwargs: dict) -> Target:
@@ -146,11 +161,13 @@ def from_log_density(function: Callable, init: Any, data: Any = None) -> Target:
     Raises:
         InputError: `init` is empty or not numeric, or the function does not return a scalar.
     """
-    leaves, structure = jax.tree_util.tree_flatten(data)
-    leaves = tuple(np.asarray(v) if not isinstance(v, jax.Array) else v for v in leaves)
-    arguments = Arguments(
-        tuple(f"data[{i}]" for i in range(len(leaves))), leaves, (True,) * len(leaves), structure
-    )
+    check_function(function, data is not None)
+    paths, structure = jax.tree_util.tree_flatten_with_path(data)
+    names = tuple(f"data{jax.tree_util.keystr(path)}" for path, _ in paths)
+    leaves = tuple(v if isinstance(v, jax.Array) else np.asarray(v) for _, v in paths)
+    arguments = Arguments(names, leaves, (True,) * len(leaves), structure)
+    if problems := not_numbers(arguments):
+        raise InputError(problems)
     shapes, init_structure = jax.tree_util.tree_flatten(init)
     key = ("density", identity(function), native_dtype())
     form = (init_structure, tuple(np.shape(v) for v in shapes), arguments.key())
@@ -160,7 +177,7 @@ def from_log_density(function: Callable, init: Any, data: Any = None) -> Target:
         data_structure = None if data is None else structure
         program = DensityProgram(function, init, data_structure, family.watch)
         _PROGRAMS.keep(key, form, program)
-    return Target(program, leaves, arguments.names)
+    return Target(program, leaves, names)
 
 
 class _Family:

@@ -11,7 +11,8 @@ from jax.core import Tracer
 from numpyro.distributions import biject_to
 
 from taut._core.errors import first_few
-from taut.targets.arguments import Arguments, text_in
+from taut.targets.arguments import text_in
+from taut.targets.site_log_prob import unwrapped
 
 CANNOT_SAMPLE = frozenset({"ImproperUniform"})
 
@@ -25,6 +26,9 @@ NO_SITES = (
     "density is fitted by taut.fit(taut.from_log_density(function, init)), where init is an array, "
     "or a dict of arrays, of the parameters' shapes; data go into from_log_density too"
 )
+
+
+MEND = "drop those rows or put a finite value there and mask them"
 
 
 def check_params(names: list[str]) -> list[str]:
@@ -45,20 +49,9 @@ def check_latents(trace: dict) -> list[str]:
     if not latents:
         return [NO_LATENTS]
     problems = []
-    discrete = [n for n, m in latents.items() if m["fn"].support.is_discrete]
+    discrete = {n: m["fn"] for n, m in latents.items() if m["fn"].support.is_discrete}
     if discrete:
-        name = discrete[0]
-        problems.append(
-            f"discrete latent sites cannot be fitted: {first_few(discrete)}. Sum them out by hand: "
-            f"for a mixture, replace\n"
-            f"         {name} = numpyro.sample({name!r}, dist.Categorical(probs))\n"
-            f'         numpyro.sample("y", dist.Normal(mu[{name}], sigma), obs=y)\n'
-            f"     by\n"
-            f'         numpyro.sample("y", dist.MixtureSameFamily(dist.Categorical(probs), '
-            f"dist.Normal(mu, sigma)), obs=y)\n"
-            f"     or add jax.scipy.special.logsumexp(log_prior + log_likelihood, axis=-1) with "
-            f"numpyro.factor"
-        )
+        problems.append(_discrete_problem(discrete))
     for name, message in latents.items():
         if name in discrete:
             continue
@@ -72,6 +65,50 @@ def check_latents(trace: dict) -> list[str]:
                 "Normal vector)"
             )
     return problems
+
+
+def _discrete_problem(sites: dict[str, Any]) -> str:
+    """Say that discrete latents have to be summed out, and how, for each kind of them."""
+    endless = [name for name, fn in sites.items() if _is_endless(fn)]
+    finite = [name for name in sites if name not in endless]
+    said = []
+    if finite:
+        name = finite[0]
+        said.append(
+            f"for a mixture, replace\n"
+            f"         {name} = numpyro.sample({name!r}, dist.Categorical(probs))\n"
+            f'         numpyro.sample("y", dist.Normal(mu[{name}], sigma), obs=y)\n'
+            f"     by\n"
+            f'         numpyro.sample("y", dist.MixtureSameFamily(dist.Categorical(probs), '
+            f"dist.Normal(mu, sigma)), obs=y)"
+        )
+    if endless:
+        name = endless[0]
+        family = type(unwrapped(sites[name])).__name__.removesuffix("Probs").removesuffix("Logits")
+        said.append(
+            f"{family} has no largest value, so sum as far as it matters: replace\n"
+            f"         {name} = numpyro.sample({name!r}, dist.{family}(...))\n"
+            f'         numpyro.sample("y", dist.Normal(mu({name}), sigma), obs=y)\n'
+            f"     by\n"
+            f"         {name} = jnp.arange(100)\n"
+            f"         probs = dist.Categorical(logits=dist.{family}(...).log_prob({name}))\n"
+            f'         numpyro.sample("y", dist.MixtureSameFamily(probs, dist.Normal(mu({name}), '
+            f"sigma)), obs=y)\n"
+            f"     or use the closed form where there is one (the part of a Poisson number that is "
+            f"seen with probability p is dist.Poisson(p * rate))"
+        )
+    said.append(
+        "where several data share one such value, add "
+        "jax.scipy.special.logsumexp(log_prior + log_likelihood, axis=-1) with numpyro.factor"
+    )
+    found = first_few(list(sites))
+    fixes = ";\n     ".join(said)
+    return f"discrete latent sites cannot be fitted: {found}. Sum them out by hand: {fixes}"
+
+
+def _is_endless(fn: Any) -> bool:
+    """Whether a discrete distribution is one of numbers without a largest."""
+    return unwrapped(fn).event_dim == 0 and not fn.has_enumerate_support
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,18 +131,32 @@ class ObservedCheck:
         """Return the site's data."""
         return leaves[self.source.index] if isinstance(self.source, Leaf) else self.source
 
-    def problem(self, names: tuple[str, ...], leaves: tuple[Any, ...]) -> str | None:
+    def problem(self, names: Sequence[str], leaves: Sequence[Any]) -> str | None:
         """Say what is wrong with the data, or None."""
         label = names[self.source.index] if isinstance(self.source, Leaf) else "a constant"
         value = np.asarray(self.data(leaves))
         if what := text_in(value):
             return f"site {self.site!r}: the data hold {what}"
-        found = _finite_problem(self.site, label, value)
-        if found or self.structure is None:
-            return found
+        if what := not_finite_words(value):
+            return f"site {self.site!r}: the data ({label}) are {what}; {MEND}"
+        support = self._support(leaves)
+        return None if support is None else _support_problem(self.site, support, value)
+
+    def usable(self, leaves: Sequence[Any]) -> np.ndarray:
+        """Where the data are finite and inside the support; one verdict for each event."""
+        value = np.asarray(self.data(leaves))
+        finite, support = np.isfinite(value), self._support(leaves)
+        if support is None:
+            return finite
+        inside = np.asarray(support(value))
+        return inside & finite.all(axis=tuple(range(inside.ndim, value.ndim)))
+
+    def _support(self, leaves: Sequence[Any]) -> Any:
+        """Return the support, or None where it depends on more than the data."""
+        if self.structure is None:
+            return None
         bounds = [np.asarray(leaves[b.index]) if isinstance(b, Leaf) else b for b in self.bounds]
-        support = jax.tree_util.tree_unflatten(self.structure, bounds)
-        return _support_problem(self.site, support, value)
+        return jax.tree_util.tree_unflatten(self.structure, bounds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,9 +180,7 @@ def check_observed(trace: dict, tracers: list[Any]) -> tuple[list[str], tuple[Ob
             continue
         if type(message["fn"]).__name__ == "Unit":
             continue  # a factor
-        found = _shape_problem(name, message)
-        if found:
-            problems.append(found)
+        problems += [*_shape_problems(name, message), *_complex_problems(name, message)]
         source = _known(message["value"], positions)
         if source is None:
             continue  # made from the arguments by the model: known only when computed
@@ -145,9 +194,10 @@ def check_observed(trace: dict, tracers: list[Any]) -> tuple[list[str], tuple[Ob
     return problems, tuple(checks)
 
 
-def data_problems(checks: tuple[ObservedCheck, ...], arguments: Arguments) -> list[str]:
+def observed_problems(
+    checks: Sequence[ObservedCheck], names: Sequence[str], leaves: Sequence[Any]
+) -> list[str]:
     """Check the values of all observed data against what their sites allow."""
-    names, leaves = arguments.leaf_names, arguments.leaves
     found = (check.problem(names, leaves) for check in checks)
     return [problem for problem in found if problem]
 
@@ -158,10 +208,23 @@ def _known(value: Any, positions: dict[int, Leaf]) -> Any:
     return None if isinstance(value, Tracer) else value
 
 
-def _shape_problem(name: str, message: dict) -> str | None:
+def _complex_problems(name: str, message: dict) -> list[str]:
+    """Say which of a site's data and arguments are complex."""
+    fn = unwrapped(message["fn"])
+    found = {"data are": message["value"]}
+    found |= {f"{n} of its {type(fn).__name__} is": vars(fn).get(n) for n in fn.arg_constraints}
+    return [
+        f"site {name!r}: the {what} complex, and a density is one of real numbers; give the real "
+        "and imaginary parts sites of their own, or take jnp.real, jnp.imag or jnp.abs"
+        for what, value in found.items()
+        if np.iscomplexobj(value)
+    ]
+
+
+def _shape_problems(name: str, message: dict) -> list[str]:
     fn, shape = message["fn"], tuple(np.shape(message["value"]))
     if math.prod(shape) == 1:
-        return None
+        return []
     event = fn.event_dim
     batch, rows = tuple(fn.batch_shape), shape[: len(shape) - event]
     try:
@@ -169,30 +232,33 @@ def _shape_problem(name: str, message: dict) -> str | None:
     except ValueError:
         joint = None
     if joint == rows:
-        return None
+        return []
     plates = ", ".join(f"{f.name!r} (size {f.size})" for f in message["cond_indep_stack"])
     inside = f" inside plate {plates}" if plates else ""
     whole = batch + tuple(fn.event_shape)
     what = f"site {name!r}{inside}: the distribution has shape {whole} and the data {shape}"
     fix = "reshape one of them, for example y[:, 0] or x.squeeze(-1), so that they agree"
     if joint is None:
-        return f"{what}, which do not fit together; {fix}"
+        return [f"{what}, which do not fit together; {fix}"]
     times = math.prod(joint) // max(1, math.prod(rows))
-    return f"{what}; broadcast against each other every datum would count {times} times; {fix}"
+    return [f"{what}; broadcast against each other every datum would count {times} times; {fix}"]
 
 
-def _finite_problem(name: str, label: str, value: np.ndarray) -> str | None:
-    if not np.issubdtype(value.dtype, np.floating):
-        return None
+def not_finite_words(value: Any) -> str:
+    """Say which values of an array are NaN or infinite, such as 'NaN in 1 of 5 places, at row 2'.
+
+    An empty string if there are none.
+    """
+    value = np.asarray(value)
+    if not np.issubdtype(value.dtype, np.inexact):
+        return ""
     bad = np.argwhere(~np.isfinite(value))
     if len(bad) == 0:
-        return None
+        return ""
+    tests = {"NaN": np.isnan, "infinite": np.isinf}
+    kinds = [word for word, test in tests.items() if test(value).any()]
     rows = first_few([_index(row) for row in bad])
-    kinds = "NaN" if np.isnan(value[tuple(bad[0])]) else "infinite"
-    return (
-        f"site {name!r}: the data ({label}) are {kinds} in {len(bad)} of {value.size} places, at "
-        f"{rows}; drop those rows or put a finite value there and mask them"
-    )
+    return f"{' or '.join(kinds)} in {len(bad)} of {value.size} places, at {rows}"
 
 
 def _support_problem(name: str, support: Any, value: np.ndarray) -> str | None:
