@@ -10,6 +10,7 @@ from taut.diagnostics.short_hmc import Chains
 from taut.diagnostics.solutions import Solutions
 from taut.diagnostics.tails import Tail
 from taut.diagnostics.trust import draws_from, judge, weights_worth
+from taut.guides.mean_field import MeanFieldNormal
 from taut.loop.verdict import Verdict
 
 NAMES = ("a", "b")
@@ -51,8 +52,9 @@ def _chains(drift=0.0, ratio=1.0, settled=True, chains=256, confirmed=False, gro
 
 
 def _solutions(distance=0.0, elbos=(-1.0,)):
-    means = np.array([[0.0, distance * i] for i in range(len(elbos))])
-    return Solutions(8, means, np.ones_like(means), np.array(elbos))
+    means = [np.array([0.0, distance * i]) for i in range(len(elbos))]
+    guides = [MeanFieldNormal(mean, np.ones(2)) for mean in means]
+    return Solutions(8, guides, np.array(elbos))
 
 
 CONVERGED = Verdict(True, "converged", "the optimiser converged", 0.001)

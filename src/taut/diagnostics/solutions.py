@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from taut.diagnostics.finding import MEAN_ERROR, SD_RATIO, Finding
+from taut.guides.guide import Guide
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,8 +16,7 @@ class Solutions:
 
     Attributes:
         starts: how many starts were tried.
-        means: latent means of the distinct solutions, best first (solutions, dim).
-        sds: their standard deviations (solutions, dim).
+        guides: the distinct solutions, best first.
         elbos: their ELBO estimates, or the logarithms of their shares in the guide.
         held: whether the guide holds them all.
         once: how many of the solutions were reached from one start only.
@@ -24,8 +24,7 @@ class Solutions:
     """
 
     starts: int
-    means: Float[np.ndarray, "solutions dim"]
-    sds: Float[np.ndarray, "solutions dim"]
+    guides: Sequence[Guide]
     elbos: Float[np.ndarray, " solutions"]
     held: bool = False
     once: int = 0
@@ -48,10 +47,12 @@ def solutions_finding(solutions: Solutions, coordinates: Sequence[str]) -> Findi
         return Finding("solutions", float(found), np.nan, "good", text)
     share = np.exp(solutions.elbos - solutions.elbos.max())
     share = share / share.sum()
-    mean = share @ solutions.means
-    variance = share @ (solutions.sds**2 + (solutions.means - mean) ** 2)
-    shift = np.abs(mean - solutions.means[0]) / solutions.sds[0]
-    ratio = np.sqrt(variance) / solutions.sds[0]
+    means = np.array([guide.mean() for guide in solutions.guides])
+    sds = np.array([guide.sd() for guide in solutions.guides])
+    mean = share @ means
+    variance = share @ (sds**2 + (means - mean) ** 2)
+    shift = np.abs(mean - means[0]) / sds[0]
+    ratio = np.sqrt(variance) / sds[0]
     shares = ", ".join(f"{s:.2g}" for s in share)
     if solutions.held:
         text = f"{found} separate solutions, all held by the guide, with shares {shares}."

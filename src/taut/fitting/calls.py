@@ -166,8 +166,7 @@ def _solutions(search: Any, outcome: Outcome) -> Solutions:
         others = [basin.evaluation for basin in search.found[1:]]
         guides = [outcome.guide, *(evaluation.guide for evaluation in others)]
         logs = np.array([-search.settled_loss, *(-evaluation.loss for evaluation in others)])
-    means, sds = np.array([g.mean() for g in guides]), np.array([g.sd() for g in guides])
-    return Solutions(search.starts, means, sds, np.asarray(logs), held, once, outcome.joined)
+    return Solutions(search.starts, guides, np.asarray(logs), held, once, outcome.joined)
 
 
 def _tails(bound: Target, pool: Pool, limits: Limits = OF_SOME) -> dict[str, Tail]:
