@@ -98,6 +98,25 @@ def test_other_strategies_start_at_the_same_point(strategy, same_to_rounding):
     same_to_rounding(mine["auto_loc"], reference["auto_loc"], np.float32)
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["eagerly", "in a compiled function"])
+def test_params_of_the_model_that_are_drawn_leave_the_start_where_it_is(inside, same_to_rounding):
+    def drawn():
+        numpyro.sample("a", dist.Normal(0.0, 1.0))
+        scale = numpyro.param("scale", lambda key: jnp.exp(random.normal(key, (2,))))
+        numpyro.sample("b", dist.HalfNormal(scale).to_event(1))
+
+    found = []
+    for library in (ours, theirs):
+        guide = library.AutoNormal(drawn, init_loc_fn=init_to_median)
+        svi = SVI(drawn, guide, optim.Adam(0.01), Trace_ELBO())
+        init = jax.jit(svi.init) if inside else svi.init
+        found.append(svi.get_params(init(random.key(0))))
+    mine, reference = found
+    assert mine.keys() == reference.keys()
+    for name, value in reference.items():
+        same_to_rounding(mine[name], value, np.float32)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_elbo_is_the_same_at_the_same_params_and_key(case, same_to_rounding):
     (model, args, kwargs), _ = CASES[case]

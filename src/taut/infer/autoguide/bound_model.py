@@ -190,6 +190,19 @@ class BoundModel:
         trace = run_model(self.model, args, kwargs, feasible_value)
         return {n: (trace[n]["value"], trace[n]["kwargs"]) for n in self.structure.params}
 
+    def own_params(self, latent_value: Callable[[dict], Any], key: Any) -> dict[str, Any]:
+        """Return the values that a run of the model gives its own params, by name.
+
+        Args:
+            latent_value: gives the value of a latent site from its message.
+            key: for messages and for what the model samples itself.
+        """
+        if not self.structure.params:
+            return {}
+        args, kwargs = self._arrays()
+        trace = run_model(self.model, args, kwargs, latent_value, key=key)
+        return {name: trace[name]["value"] for name in self.structure.params}
+
     def explain(self, parts: Mapping[str, Any]) -> list[str]:
         """Say which sites have a log probability that is not finite at unconstrained images."""
         # Otherwise NumPyro stops at the first bad parameter, and only where it sees one.

@@ -291,19 +291,23 @@ class AutoGuide(Learner):
         empty, leaves = bound.without_data(), bound.arguments.leaves
         form = bound.arguments.key()
         density = self._compile(
-            ("density", form), lambda parts, leaves: empty.with_data(leaves).log_density(parts)
+            ("density", form),
+            lambda parts, given, leaves: empty.with_data(leaves).log_density(parts, given),
         )
         choose = self._compile(
-            ("choose", form), lambda key, leaves: candidates.choose(empty.with_data(leaves), key)
+            ("choose", form),
+            lambda key, given, leaves: candidates.choose(empty.with_data(leaves), key, given),
         )
+        # Uniform draws compile nothing; what another strategy does is compiled once.
+        draws = candidates.uniform(bound.structure)
+        given = {} if draws else candidates.params(bound, key)
         parts: dict[str, Any] = {}
         for _ in range(MOST_TRIES):
-            # Uniform draws compile nothing; what another strategy does is compiled once.
-            if candidates.uniform(bound.structure):
+            if draws:
                 parts, key = candidates.draw(bound.structure, key)
             else:
-                parts, key = choose(key, leaves)
-            if np.isfinite(density(parts, leaves)):
+                parts, key = choose(key, given, leaves)
+            if np.isfinite(density(parts, given, leaves)):
                 return parts
         raise InputError(
             [

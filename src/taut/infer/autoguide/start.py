@@ -52,24 +52,33 @@ class Candidates:
             key, subkey = random.split(key)
         return parts, key
 
-    def choose(self, bound: BoundModel, key: Any) -> tuple[dict[str, Any], Any]:
+    def params(self, bound: BoundModel, key: Any) -> dict[str, Any]:
+        """Return the model's own params as a first run makes them: keys they take are taken once.
+
+        Args:
+            bound: the model.
+            key: the one that the search begins with.
+        """
+        return bound.own_params(lambda message: self._strategy(message), key)
+
+    def choose(self, bound: BoundModel, key: Any, given: dict[str, Any]) -> tuple[dict, Any]:
         """Return images of the values that the strategy gives, and the key to go on with."""
         key, subkey = random.split(key)
-        return bound.unconstrained(lambda message: self._strategy(message), subkey), key
-
-    def next(self, bound: BoundModel, key: Any) -> tuple[dict[str, Any], Any]:
-        """Return the next point and the key to go on with."""
-        draws = self.uniform(bound.structure)
-        return self.draw(bound.structure, key) if draws else self.choose(bound, key)
+        return bound.unconstrained(lambda message: self._strategy(message), subkey, given), key
 
 
 def find_start(bound: BoundModel, candidates: Candidates, key: Any) -> dict[str, Any]:
     """Return a starting point inside a compiled function: the last tried if none will do."""
+    draws = candidates.uniform(bound.structure)
+    given = {} if draws else candidates.params(bound, key)
 
     def another(state: tuple) -> tuple:
         tries, key, _, _ = state
-        parts, key = candidates.next(bound, key)
-        return tries + 1, key, parts, jnp.isfinite(bound.log_density(parts))
+        if draws:
+            parts, key = candidates.draw(bound.structure, key)
+        else:
+            parts, key = candidates.choose(bound, key, given)
+        return tries + 1, key, parts, jnp.isfinite(bound.log_density(parts, given))
 
     def go_on(state: tuple) -> Any:
         tries, _, _, good = state
