@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import pathlib
+import sys
 import types
 
 import jax.numpy as jnp
@@ -450,7 +451,10 @@ def test_methods_that_a_model_does_not_name_are_not_looked_through():
     assert names == {"scale", "_inner_scale"}
 
 
-def test_classes_of_libraries_are_not_looked_through():
+def test_classes_of_libraries_are_not_looked_through(monkeypatch):
+    # As in a notebook; that of pytest is installed.
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    _is_written_here.cache_clear()
     assert _is_written_here(__name__)
     assert _is_written_here("__main__")
     for module in ("numpy.ma.core", "taut", "collections", "arviz_stats.base", pytest.__name__):
