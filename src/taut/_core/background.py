@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from taut._core.loop_unrolling import compile_quickly
 from taut._core.precision import precision_of
 
 
@@ -20,11 +21,20 @@ class Compiled:
         lowered: what to compile.
         options: XLA options.
         dtype: the floating type it computes in.
+        keep_loops: do not write loops out, where there are options.
     """
 
-    def __init__(self, lowered: Any, options: dict[str, Any] | None, dtype: np.dtype):
+    def __init__(
+        self,
+        lowered: Any,
+        options: dict[str, Any] | None,
+        dtype: np.dtype,
+        keep_loops: bool = False,
+    ):
         def compile_now() -> Any:
             with precision_of(dtype):
+                if keep_loops:
+                    return compile_quickly(lowered, options)
                 return lowered.compile(compiler_options=options)
 
         self._future = _workers().submit(compile_now)

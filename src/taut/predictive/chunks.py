@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from taut._core.constants import own_constants
+from taut._core.loop_unrolling import compile_quickly
 from taut._core.precision import precision_of
-from taut._core.xla_options import OFTEN_AND_SHORT, cpu_options
+from taut._core.xla_options import OFTEN, cpu_options
 
 MOST_ROWS = 1024
 
@@ -76,7 +77,7 @@ class Chunks:
         )
         many = jax.vmap(function, in_axes=(0, None))
         lowered = jax.jit(own_constants(many)).lower(shapes, data)
-        return lowered.compile(compiler_options=cpu_options(OFTEN_AND_SHORT))
+        return compile_quickly(lowered, cpu_options(OFTEN))
 
     def _padded(self, values: np.ndarray) -> np.ndarray:
         part = values[: self.rows]

@@ -10,7 +10,7 @@ from taut._core.constants import with_copies
 from taut._core.precision import native_dtype, precision_of
 from taut._core.retraced import retraced
 from taut._core.straight import straight
-from taut._core.xla_options import OFTEN_AND_SHORT, cpu_options
+from taut._core.xla_options import OFTEN, cpu_options
 from taut.targets.target import Target
 
 ROWS, SMALL_ROWS = 1024, 64
@@ -67,4 +67,4 @@ def _compile(target: Target) -> tuple[int, Any]:
 
     with program.watch.running():
         lowered = jax.jit(batched).lower(shape, tuple(target.data))
-    return rows, Compiled(lowered, cpu_options(OFTEN_AND_SHORT), native_dtype())
+    return rows, Compiled(lowered, cpu_options(OFTEN), native_dtype(), keep_loops=True)

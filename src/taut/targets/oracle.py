@@ -22,7 +22,7 @@ from taut._core.dependence import dependence
 from taut._core.errors import InputError
 from taut._core.precision import native_dtype, precision_of
 from taut._core.straight import straight
-from taut._core.xla_options import OFTEN, OFTEN_AND_SHORT, cpu_options
+from taut._core.xla_options import OFTEN, cpu_options
 from taut.targets.cost import count_operations
 from taut.targets.program import Program
 from taut.targets.target import Target
@@ -80,9 +80,7 @@ class Executable:
 
         shape = jax.ShapeDtypeStruct((self.rows, program.dim), self.dtype)
         lowered = jax.jit(batched).lower(shape, data)
-        short = self.rows == BATCH_BY_WORK[0][1]
-        options = cpu_options(OFTEN_AND_SHORT if short else OFTEN)
-        self._compiled = Compiled(lowered, options, self.dtype)
+        self._compiled = Compiled(lowered, cpu_options(OFTEN), self.dtype, keep_loops=True)
 
     def __call__(self, z: np.ndarray, data: tuple[Any, ...]) -> Any:
         """Return values (rows,) and gradients (rows, dim) as JAX arrays."""
