@@ -56,6 +56,12 @@ def test_the_exit_code_says_whether_to_believe_the_fit(run, trust):
     assert run[0].returncode == EXIT_CODES[trust["trust"]], run[0].stderr
 
 
+def test_an_empty_name_of_a_file_is_not_no_file(capsys, tmp_path):
+    assert main(["fit", MODEL, "--data", "", "--out", str(tmp_path / "out")]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_line_of_the_paper_is_found(run):
     with (run[1] / "summary.csv").open() as file:
         rows = {row["scalar"]: row for row in csv.DictReader(file)}

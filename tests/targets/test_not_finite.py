@@ -164,3 +164,18 @@ def test_data_of_a_log_density_are_named_by_their_place():
         "no start has a finite log density: argument \"data['y']\" is infinite in 1 of 5 places, "
         f"at row 2; {MEND}"
     )
+
+
+class _Broken(dist.Normal):
+    def log_prob(self, value):
+        raise RuntimeError("no density")
+
+
+def test_a_density_that_fails_does_not_hide_a_wrong_option():
+    def model(y=None):
+        a = numpyro.sample("a", dist.Normal())
+        numpyro.sample("y", _Broken(a, 1.0), obs=y)
+
+    with pytest.raises(taut.InputError) as caught:
+        taut.fit(model, np.ones(3), guide="flwo", progress=False)
+    assert caught.value.problems[0].startswith("unknown guide 'flwo'")

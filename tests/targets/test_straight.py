@@ -193,6 +193,9 @@ def test_rows_picked_from_few_are_differentiated_without_a_loop():
     assert _work(lambda x: x[GROUP].sum(), MOST_ROWS) < _work(lambda x: x[GROUP].sum(), 100)
     many = _slopes(lambda x: (x[GROUP] ** 2).sum(), MOST_ROWS + 1)
     assert (many["scatter-add"], many["dot_general"]) == (1, 0)
+    # A matrix for each row of a batch would be large.
+    moved = _slopes(lambda x: (x[jnp.searchsorted(x, jnp.arange(5.0))] ** 2).sum(), 8)
+    assert (moved["scatter-add"], moved["dot_general"]) == (1, 0)
     # Whole numbers have no derivative, and slices are no rows.
     whole = jax.make_jaxpr(lambda x: jnp.arange(3)[x.astype(int)])(jnp.ones(2))
     assert [e.primitive.name for e in straight(whole).jaxpr.eqns][-1] == "gather"

@@ -15,7 +15,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 # Rows to pick from, numbers in them, and numbers in the matrix of zeros and ones, up to which the
 # product takes less time than the loop, for batches of 16 to 256 in single and double precision.
-MOST_ROWS, MOST_NUMBERS, MOST_CHOICES = 32, 64, 2**18
+MOST_ROWS, MOST_NUMBERS, MOST_CHOICES = 32, 64, 2**16
 
 
 def picked(equation: JaxprEqn) -> ClosedJaxpr | None:

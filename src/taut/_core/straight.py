@@ -67,6 +67,8 @@ class _Walk:
         self.inner_consts: list[tuple[Var, Any]] = []
         self._sources: dict[Var, JaxprEqn] = {}
         self._seen: dict[Hashable, Sequence[Any]] = {}
+        # What floats decide, and so latents and params may.
+        self._of_floats: set[Var] = set()
 
     def through(
         self, jaxpr: Jaxpr, constvars: Sequence[Any], arguments: Sequence[Any]
@@ -84,7 +86,10 @@ class _Walk:
         return [read(atom) for atom in jaxpr.outvars]
 
     def _results(self, equation: JaxprEqn, inputs: list[Any]) -> Sequence[Any]:
+        floats = any(isinstance(atom, Var) and self._is_of_floats(atom) for atom in inputs)
         inner = _inlined(equation)
+        if equation.primitive is gather_p and not self._is_of_floats(inputs[1]):
+            inner = picked(equation)
         if inner is not None:
             constvars = _fresh(inner.jaxpr.constvars)
             self.inner_consts += zip(constvars, inner.consts, strict=True)
@@ -99,9 +104,16 @@ class _Walk:
         new = equation.replace(invars=inputs, outvars=outputs)
         self.equations.append(new)
         self._sources.update((v, new) for v in outputs)
+        if floats:
+            self._of_floats.update(outputs)
         if key is not None:
             self._seen[key] = outputs
         return outputs
+
+    def _is_of_floats(self, atom: Any) -> bool:
+        dtype = getattr(atom.aval, "dtype", None)
+        inexact = dtype is not None and jnp.issubdtype(dtype, jnp.inexact)
+        return inexact or (isinstance(atom, Var) and atom in self._of_floats)
 
     def _shortcut(self, equation: JaxprEqn, inputs: Sequence[Any]) -> Any:
         """Return the result of an operation that need not be made, or None."""
@@ -146,7 +158,7 @@ def _inlined(equation: JaxprEqn) -> ClosedJaxpr | None:
             draw = log_gamma if equation.params["log_space"] else gamma
             types = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (key, shape))
             return jax.make_jaxpr(draw)(*types)
-    return picked(equation) if equation.primitive is gather_p else None
+    return None
 
 
 def _draws_gamma(jaxpr: Jaxpr) -> bool:

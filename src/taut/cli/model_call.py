@@ -26,7 +26,8 @@ def read_call(model: str, data: str | None, settings: list[str]) -> tuple[ModelF
     """
     problems = Problems()
     chosen = problems.attempt(parse_settings, settings)
-    table = problems.attempt(read_table, data) if data else Table(Path("(no --data)"), {})
+    none = Table(Path("(no --data)"), {})
+    table = none if data is None else problems.attempt(read_table, data)
     # What the model prints goes to stderr: stdout carries the result and nothing else.
     with contextlib.redirect_stdout(sys.stderr):
         function = problems.attempt(load_model, model)

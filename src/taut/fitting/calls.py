@@ -74,7 +74,8 @@ def fit(
     clock.lap("model")
     run = Run(bound, own or guide, modes, int(seed), budget, line, clock)
     run.optimise(bound.dtype)
-    notes = (*bound.program.notes, *(_unread_note(name) for name in run.unread))
+    unread = (_unread_note(name) for name in run.unread)
+    notes = (*bound.program.notes, *bound.remarks(), *unread)
     reason = bound.coarse if bound.dtype != native_dtype() else ""
     if not reason and (reason := run.search.needs_double(run.outcome)):
         run.optimise(np.dtype(np.float64))

@@ -1,5 +1,6 @@
 """What a fit is given, read and checked as a whole before anything is optimised."""
 
+import contextlib
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -40,7 +41,9 @@ def read_entry(
         raise InputError(problems.found)
     own = None if wrong_guide else problems.attempt(_read_guide, bound, guide, prior_ok)
     if problems.found:
-        problems.attempt(_evaluate, bound)
+        # What the density itself raises is told when all else is mended.
+        with contextlib.suppress(Exception):
+            problems.attempt(_evaluate, bound)
         raise InputError(problems.found)
     return bound, own
 

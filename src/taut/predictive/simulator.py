@@ -6,6 +6,7 @@ draws changes what a draw is.
 
 import collections
 import threading
+import warnings
 from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ from taut.predictive.forward import (
 from taut.predictive.outline import Outline, outline
 from taut.targets.abstract_run import model_failed
 from taut.targets.arguments import Arguments
-from taut.targets.indices import index_problems
+from taut.targets.indices import index_remarks
 
 MEMORY = 256e6
 """Bytes that one chunk may take, unless told otherwise."""
@@ -54,7 +55,7 @@ class Simulator:
         """Describe a call, and return its arguments as the compiled functions take them.
 
         Raises:
-            InputError: the model raised an error, or data lie outside what they index.
+            InputError: the model raised an error.
         """
         arguments = arguments.hold_static(self._held)
         key = (arguments.key(), self._watch.changes())
@@ -64,8 +65,8 @@ class Simulator:
             self._held = (*self._held, *asked_for)
             self._outlines.put((arguments.key(), self._watch.changes()), found)
         names, leaves = arguments.leaf_names, arguments.leaves
-        if problems := index_problems(found.indices, names, leaves):
-            raise InputError(problems)
+        for remark in index_remarks(found.indices, names, leaves):
+            warnings.warn(remark, stacklevel=2)
         return found, arguments
 
     def draw(

@@ -12,7 +12,7 @@ from taut._core.errors import InputError
 from taut._core.fingerprint import Watch
 from taut.targets.abstract_run import improper_value, run_abstractly
 from taut.targets.arguments import Arguments
-from taut.targets.indices import index_checks, index_problems
+from taut.targets.indices import index_checks
 from taut.targets.not_finite import suspected_arguments
 from taut.targets.numpyro_model import ModelProgram, WholePlates
 from taut.targets.program import Site
@@ -72,7 +72,6 @@ def discover(
             [
                 *reading.problems,
                 *observed_problems(reading.checks, names, leaves),
-                *index_problems(index_checks(traced), names, leaves),
                 *suspected_arguments(names, leaves, reading.checks),
             ]
         )

@@ -1,7 +1,8 @@
 """Indices that lie outside what they index, as of groups that count from 1.
 
-JAX reads the nearest value in place of one that is not there, in silence. Indexing that says what
-it wants there (`x.at[i].get(mode=...)`, `jnp.take`) may go anywhere.
+JAX reads the nearest value in place of one that is not there, in silence. That may be meant, where
+what is read there is masked afterwards, so it is said and nothing is refused. Indexing that says
+what it wants there (`x.at[i].get(mode=...)`, `jnp.take`) may go anywhere.
 """
 
 import dataclasses
@@ -35,9 +36,13 @@ class IndexCheck:
     largest: int
     traceback: Any
 
-    def problem(self, names: Sequence[str], leaves: Sequence[Any]) -> str | None:
+    def remark(self, names: Sequence[str], leaves: Sequence[Any]) -> str | None:
         """Say which indices lie outside, or None."""
-        starts = self.index.value(leaves)
+        try:
+            starts = self.index.value(leaves)
+        except Exception:
+            # NumPy cannot make what JAX makes.
+            return None
         index = starts[..., self.column] if starts.ndim else starts
         if index.size == 0 or (index.min() >= 0 and index.max() <= self.largest):
             return None
@@ -48,12 +53,12 @@ class IndexCheck:
         # Negative ones have had the length added to them.
         values = np.unique(np.where(outside < 0, outside - self.length, outside))
         from_one = index.min() == 1 and index.max() == self.length
-        fix = "if they count from 1, subtract 1" if from_one else "mend them"
+        fix = "if they count from 1, subtract 1; " if from_one else ""
         return (
             f"{outside.size} of {index.size} indices{of} lie outside the axis of length "
             f"{self.length} that is indexed{where}: {first_few(values.tolist())}. They run from 0 "
-            f"to {self.length - 1}, and JAX would take the nearest in silence; {fix}, or, if the "
-            'nearest is meant, write x.at[index].get(mode="clip")'
+            f"to {self.length - 1}, and JAX takes the nearest in silence; {fix}where what is taken "
+            'there is masked, or meant, x.at[index].get(mode="clip") says so'
         )
 
 
@@ -72,25 +77,21 @@ def index_checks(traced: ClosedJaxpr) -> tuple[IndexCheck, ...]:
     return tuple(checks)
 
 
-def index_problems(
+def index_remarks(
     checks: Sequence[IndexCheck], names: Sequence[str], leaves: Sequence[Any]
 ) -> list[str]:
     """Say which indices lie outside what they index, each place once."""
-    found = (check.problem(names, leaves) for check in checks)
-    return list(dict.fromkeys(problem for problem in found if problem))
+    found = (check.remark(names, leaves) for check in checks)
+    return list(dict.fromkeys(remark for remark in found if remark))
 
 
 def _checks_of(operation: JaxprEqn, given: list[Known | None]) -> list[IndexCheck]:
+    # Pieces that are asked for by name (`dynamic_slice`) are moved inside on purpose.
     name, params = operation.primitive.name, operation.params
-    if name == "gather" and params["mode"] == GatherScatterMode.PROMISE_IN_BOUNDS:
-        axes = params["dimension_numbers"].start_index_map
-        known = [(given[1], column, axis) for column, axis in enumerate(axes)]
-    elif name == "dynamic_slice":
-        # Longer pieces are asked for by name, and then moved inside on purpose.
-        single = [axis for axis, size in enumerate(params["slice_sizes"]) if size == 1]
-        known = [(given[1 + axis], 0, axis) for axis in single]
-    else:
+    if name != "gather" or params["mode"] != GatherScatterMode.PROMISE_IN_BOUNDS:
         return []
+    axes = params["dimension_numbers"].start_index_map
+    known = [(given[1], column, axis) for column, axis in enumerate(axes)]
     operand: Any = operation.invars[0].aval
     sizes, traceback = params["slice_sizes"], operation.source_info.traceback
     return [

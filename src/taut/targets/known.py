@@ -106,9 +106,18 @@ def _result(equation: JaxprEqn, given: Sequence[Known | None]) -> Known | None:
         return None
     if make is _pick and equation.params["slice_sizes"] != (1,):
         return None  # from a matrix
+    if make is _reshape and _rounds(equation):
+        return None
     out: Any = equation.outvars[0].aval
     made = functools.partial(make, equation.params, out.shape)
     return Known(made, sources, out.dtype)
+
+
+def _rounds(equation: JaxprEqn) -> bool:
+    """Whether floats are made integers: XLA and NumPy differ where they are too large, or NaN."""
+    avals: list[Any] = [v.aval for v in (*equation.invars, *equation.outvars)]
+    before, after = (aval.dtype for aval in avals)
+    return jnp.issubdtype(before, np.inexact) and not jnp.issubdtype(after, np.inexact)
 
 
 def _broadcast(params: dict, shape: tuple[int, ...], value: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from taut._core.fingerprint import Watch
 from taut.targets.arguments import Arguments
 from taut.targets.bijection import latent_bijection
 from taut.targets.diagnosis import explain_sites
-from taut.targets.indices import IndexCheck
+from taut.targets.indices import IndexCheck, index_remarks
 from taut.targets.program import Program, Site
 from taut.targets.site_log_prob import is_real, site_log_prob, site_log_prob_inside
 from taut.targets.validation import ObservedCheck
@@ -102,6 +102,10 @@ class ModelProgram(Program):
         # Otherwise NumPyro stops at the first bad parameter, and only where it sees one.
         with numpyro.validation_enabled(False):
             return explain_sites(self._run(leaves, self._transport(jnp.asarray(z), [])))
+
+    def remarks(self, names: Sequence[str], leaves: Sequence[Any]) -> list[str]:
+        """Say which indices lie outside what they index."""
+        return index_remarks(self.indices, names, leaves)
 
     def observed(self, leaves: Sequence[Any]) -> dict[str, Any]:
         """Return the data of observed sites that are arguments as they were given, by site."""

@@ -89,6 +89,15 @@ class Program(abc.ABC):
         """Return the data of observed sites that are arguments as they were given, by site."""
         return {}
 
+    def remarks(self, names: Sequence[str], leaves: Sequence[Any]) -> list[str]:
+        """Say what of the data may be a mistake.
+
+        Args:
+            names: of the data leaves.
+            leaves: arrays as they were given.
+        """
+        return []
+
     def diagnose(self, leaves: Sequence[Any], z: np.ndarray) -> list[str]:
         """Say which parts of the density are not finite at a latent vector."""
         return []

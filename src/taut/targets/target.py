@@ -16,7 +16,6 @@ from taut._core.modules import module
 from taut._core.precision import native_dtype
 from taut.targets.arguments import Arguments, call_problems, flatten_arguments, not_numbers
 from taut.targets.discovery import discover
-from taut.targets.indices import index_problems
 from taut.targets.log_density import DensityProgram, check_function
 from taut.targets.not_finite import NotFinite, suspected_arguments
 from taut.targets.numpyro_model import ModelProgram
@@ -58,6 +57,10 @@ class Target:
     def coarse(self) -> str:
         """Which of the data single precision cannot hold, or an empty string."""
         return lost_in_single(self.data_names, self.data)
+
+    def remarks(self) -> list[str]:
+        """Say what of the data may be a mistake."""
+        return self.program.remarks(self.data_names, self.data)
 
     def log_density(self, z: Any) -> Any:
         """Log density at one latent vector `z` (dim,); a scalar."""
@@ -121,11 +124,7 @@ def target(model: Any, /, *args: Any, **kwargs: Any) -> Target:
 
 def _check_data(program: ModelProgram, arguments: Arguments) -> None:
     names, leaves = arguments.leaf_names, arguments.leaves
-    problems = [
-        *observed_problems(program.checks, names, leaves),
-        *index_problems(program.indices, names, leaves),
-    ]
-    if problems:
+    if problems := observed_problems(program.checks, names, leaves):
         others = NotFinite(program, names, leaves, program.checks)
         raise InputError([*problems, *others.problems()])
 
