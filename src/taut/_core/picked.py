@@ -26,11 +26,11 @@ def picked(equation: JaxprEqn) -> ClosedJaxpr | None:
     """
     avals: list[Any] = [v.aval for v in equation.invars]
     rows, index = avals
-    params = tuple(equation.params.items())
-    if not jnp.issubdtype(rows.dtype, jnp.floating) or not _picks_rows(rows, index, dict(params)):
+    params = equation.params
+    if not jnp.issubdtype(rows.dtype, jnp.floating) or not _picks_rows(rows, index, params):
         return None
-    types = ((a.shape, a.dtype) for a in (rows, index))
-    return _traced(equation.primitive, params, *types)
+    types = ((a.shape, a.dtype) for a in avals)
+    return _traced(equation.primitive, tuple(params.items()), *types)
 
 
 def _picks_rows(rows: Any, index: Any, params: dict[str, Any]) -> bool:

@@ -86,7 +86,6 @@ class _Walk:
         return [read(atom) for atom in jaxpr.outvars]
 
     def _results(self, equation: JaxprEqn, inputs: list[Any]) -> Sequence[Any]:
-        floats = any(isinstance(atom, Var) and self._is_of_floats(atom) for atom in inputs)
         inner = _inlined(equation)
         if equation.primitive is gather_p and not self._is_of_floats(inputs[1]):
             inner = picked(equation)
@@ -104,7 +103,7 @@ class _Walk:
         new = equation.replace(invars=inputs, outvars=outputs)
         self.equations.append(new)
         self._sources.update((v, new) for v in outputs)
-        if floats:
+        if any(isinstance(atom, Var) and self._is_of_floats(atom) for atom in inputs):
             self._of_floats.update(outputs)
         if key is not None:
             self._seen[key] = outputs

@@ -29,7 +29,7 @@ class Outline:
         improper: the latents whose distribution cannot be sampled.
         scanned: the sites inside a scan, whose leading axis may go on past what was fitted.
         params: names of params that the model depends on, which have no distribution.
-        indices: where data must not lie outside what they index.
+        indices: where data may lie outside what they index.
     """
 
     shapes: Mapping[str, tuple[int, ...]]

@@ -36,7 +36,7 @@ class ModelProgram(Program):
         weights: what stands for params of networks whose weights are all drawn.
         notes: what the user should know about how the model was read.
         checks: what new data of observed sites must satisfy.
-        indices: where data must not lie outside what they index.
+        indices: where data may lie outside what they index.
         watch: what notices changes in what the function reads.
     """
 

@@ -9,7 +9,7 @@ import numpyro
 from jax.core import Tracer
 from numpyro.distributions.util import sum_rightmost
 
-from taut.infer.autoguide.run_model import run_model
+from taut.infer.autoguide.run_model import DEFAULT_SEED, run_model
 from taut.infer.autoguide.structure import Latent, Structure, feasible_value
 from taut.targets.arguments import Arguments
 from taut.targets.bijection import latent_bijection
@@ -182,16 +182,10 @@ class BoundModel:
         trace = run_model(self.model, args, kwargs, value, given, whole=whole)
         return trace[latent.name]["fn"].support
 
-    def params(self) -> dict[str, tuple[Any, dict]]:
-        """Return the model's own params: the value each starts from, and its options."""
-        if not self.structure.params:
-            return {}
-        args, kwargs = self._arrays()
-        trace = run_model(self.model, args, kwargs, feasible_value)
-        return {n: (trace[n]["value"], trace[n]["kwargs"]) for n in self.structure.params}
-
-    def own_params(self, latent_value: Callable[[dict], Any], key: Any) -> dict[str, Any]:
-        """Return the values that a run of the model gives its own params, by name.
+    def params(
+        self, latent_value: Callable[[dict], Any] = feasible_value, key: Any = DEFAULT_SEED
+    ) -> dict[str, tuple[Any, dict]]:
+        """Return the model's own params: the value each starts from in a run, and its options.
 
         Args:
             latent_value: gives the value of a latent site from its message.
@@ -201,7 +195,7 @@ class BoundModel:
             return {}
         args, kwargs = self._arrays()
         trace = run_model(self.model, args, kwargs, latent_value, key=key)
-        return {name: trace[name]["value"] for name in self.structure.params}
+        return {n: (trace[n]["value"], trace[n]["kwargs"]) for n in self.structure.params}
 
     def explain(self, parts: Mapping[str, Any]) -> list[str]:
         """Say which sites have a log probability that is not finite at unconstrained images."""

@@ -59,7 +59,8 @@ class Candidates:
             bound: the model.
             key: the one that the search begins with.
         """
-        return bound.own_params(lambda message: self._strategy(message), key)
+        params = bound.params(lambda message: self._strategy(message), key)
+        return {name: value for name, (value, _) in params.items()}
 
     def choose(self, bound: BoundModel, key: Any, given: dict[str, Any]) -> tuple[dict, Any]:
         """Return images of the values that the strategy gives, and the key to go on with."""
