@@ -16,16 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from taut._core.random_keys import counts_in_parts
+
 _UNSIGNED = {32: np.uint32, 64: np.uint64}
 
 
 def can_draw(key_type: Any, dtype: Any) -> bool:
     """Return whether `log_gamma` and `gamma` give JAX's draws, for such keys and numbers."""
-    return (
-        str(key_type) == "key<fry>"
-        and dtype in (jnp.float32, jnp.float64)
-        and jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
-    )
+    return counts_in_parts(key_type) and dtype in (jnp.float32, jnp.float64)
 
 
 @jax.custom_jvp

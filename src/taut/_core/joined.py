@@ -1,7 +1,8 @@
 """Operations on few numbers that take long to compile, made together where they are alike.
 
 A log gamma function is a hundred operations to the compiler, be it of one number or of many, and
-its derivative another hundred. The density of a beta distribution has five of them.
+its derivative another hundred. The density of a beta distribution has five of them. Random bits are
+a loop for each key that they are drawn from, and 40 ms; one hash makes those of many keys.
 """
 
 from collections import defaultdict
@@ -12,18 +13,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import JaxprEqn, Literal, Var
+from jax.extend.random import threefry2x32_p
 
-_COSTLY = ("lgamma", "digamma")
+from taut._core.equations import standing_for
+from taut._core.random_keys import counts_in_parts
 
-# What joins larger arrays costs more when it runs than it saves.
+_COSTLY = ("lgamma", "digamma", "erf_inv")
+
+# What joins larger arrays costs more when it runs than it saves; hashes cost more themselves.
 _LARGEST = 64
+_LARGEST_DRAWN = 1024
 
 
-def joined(equations: Sequence[JaxprEqn]) -> list[JaxprEqn]:
+def joined(equations: Sequence[JaxprEqn], consts: list[tuple[Var, Any]]) -> list[JaxprEqn]:
     """Return equations that compute the same, one in place of all that are alike.
 
     Those are alike that apply one operation to one type, none to what another gives. The order
     changes, so equations with effects are returned as they are.
+
+    Args:
+        equations: of one function.
+        consts: is given the constants that new equations read.
     """
     if sum(map(_is_costly, equations)) < 2 or any(e.effects for e in equations):
         return list(equations)
@@ -45,13 +55,17 @@ def joined(equations: Sequence[JaxprEqn]) -> list[JaxprEqn]:
     for depth in range(max(depths.values()) + 1):
         ordered += plain[depth]
         for group in alike[depth].values():
-            ordered += group if len(group) == 1 else _together(group)
+            ordered += group if len(group) == 1 else _together(group, consts)
     return ordered
 
 
 def _is_costly(equation: JaxprEqn) -> bool:
     name, given = equation.primitive.name, equation.invars
-    return name in _COSTLY and isinstance(given[0], Var) and 0 < _aval(equation).size <= _LARGEST
+    if name == "random_bits":
+        key, size = _aval(equation), _size(equation)
+        few = 0 < size <= _LARGEST_DRAWN and equation.params["bit_width"] == 32
+        return few and key.shape == () and counts_in_parts(key.dtype)
+    return name in _COSTLY and isinstance(given[0], Var) and 0 < _size(equation) <= _LARGEST
 
 
 def _aval(equation: JaxprEqn) -> Any:
@@ -59,23 +73,35 @@ def _aval(equation: JaxprEqn) -> Any:
     return equation.invars[0].aval
 
 
-def _together(group: Sequence[JaxprEqn]) -> list[JaxprEqn]:
+def _size(equation: JaxprEqn) -> int:
+    out: Any = equation.outvars[0].aval
+    return out.size
+
+
+def _together(group: Sequence[JaxprEqn], consts: list[tuple[Var, Any]]) -> list[JaxprEqn]:
     """Return the equations that make one operation of several, for the same variables."""
-    operation, params = group[0].primitive, group[0].params
-    types = [_aval(e) for e in group]
-    ends = np.cumsum([t.size for t in types])
+    shapes = [e.outvars[0].aval.shape for e in group]  # pyright: ignore[reportAttributeAccessIssue]
+    ends = np.cumsum([_size(e) for e in group])
 
     def together(*values: Any) -> list[Any]:
-        made = operation.bind(jnp.concatenate([jnp.ravel(v) for v in values]), **params)
-        pieces = zip(types, ends, strict=True)
-        return [made[end - t.size : end].reshape(t.shape) for t, end in pieces]
+        if group[0].primitive.name == "random_bits":
+            made = _bits(values, [_size(e) for e in group])
+        else:
+            flat = jnp.concatenate([jnp.ravel(v) for v in values])
+            made = group[0].primitive.bind(flat, **group[0].params)
+        pieces = zip(shapes, np.r_[0, ends[:-1]], ends, strict=True)
+        return [made[start:end].reshape(shape) for shape, start, end in pieces]
 
-    traced = jax.make_jaxpr(together)(*types).jaxpr
-    given, asked = [e.invars[0] for e in group], [e.outvars[0] for e in group]
-    names = dict(zip(traced.invars, given, strict=True))
-    names.update(zip(traced.outvars, asked, strict=True))
+    return standing_for(together, group, group, consts)
 
-    def named(atoms: Sequence[Any]) -> list[Any]:
-        return [a if isinstance(a, Literal) else names.setdefault(a, Var(a.aval)) for a in atoms]
 
-    return [e.replace(invars=named(e.invars), outvars=named(e.outvars)) for e in traced.eqns]
+def _bits(keys: Sequence[Any], sizes: Sequence[int]) -> Any:
+    """Return random bits of several keys side by side, as `jax.random.bits` draws them."""
+    numbers = [
+        jnp.broadcast_to(jax.random.key_data(key), (size, 2))
+        for key, size in zip(keys, sizes, strict=True)
+    ]
+    first, second = jnp.concatenate(numbers).T
+    low = np.concatenate([np.arange(size, dtype=np.uint32) for size in sizes])
+    high, low = threefry2x32_p.bind(first, second, np.zeros_like(low), low)
+    return high ^ low

@@ -15,3 +15,12 @@ def is_random_key(value: Any) -> bool:
 def as_numbers(value: Any) -> np.ndarray:
     """Return a value as an array on the host, random keys as the integers they are made of."""
     return np.asarray(jax.random.key_data(value) if is_random_key(value) else value)
+
+
+def counts_in_parts(key_type: Any) -> bool:
+    """Whether keys of a type draw and split by hashing the number of each result, as JAX's own do.
+
+    Then many draws are one hash of many numbers, whichever key each belongs to.
+    """
+    partitionable = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
+    return str(key_type) == "key<fry>" and partitionable

@@ -18,6 +18,7 @@ from jax.extend.core.primitives import gather_p, jit_p
 
 from taut._core.gamma_draws import can_draw, gamma, log_gamma
 from taut._core.joined import joined
+from taut._core.key_chains import chained
 from taut._core.picked import picked
 
 # Calls of larger functions are left as they are: JAX remembers how it differentiated them.
@@ -27,20 +28,26 @@ LARGEST_INLINED = 16
 def straight(closed: ClosedJaxpr) -> ClosedJaxpr:
     """Return a traced function that computes the same in fewer operations.
 
-    Results are the same but for the rounding of constants, and for the sign of a zero to which a
-    zero is added.
+    Results are the same but for the rounding of constants, for the sign of a zero to which a zero
+    is added or of which the size is taken, and for what overflows between two constant factors.
     """
     jaxpr, walk = closed.jaxpr, _Walk()
     constvars, invars = _fresh(jaxpr.constvars), _fresh(jaxpr.invars)
     outvars = walk.through(jaxpr, constvars, invars)
     kept = [*zip(constvars, closed.consts, strict=True), *walk.inner_consts]
+    equations = joined(chained(_needed(walk.equations, outvars), kept), kept)
     whole = jaxpr.replace(
-        constvars=[v for v, _ in kept],
-        invars=invars,
-        outvars=outvars,
-        eqns=joined(_needed(walk.equations, outvars)),
+        constvars=[v for v, _ in kept], invars=invars, outvars=outvars, eqns=equations
     )
     return ClosedJaxpr(whole, [c for _, c in kept])
+
+
+def returning(closed: ClosedJaxpr, results: Sequence[int]) -> ClosedJaxpr:
+    """Return a traced function that gives some of its results, and makes no others."""
+    jaxpr = closed.jaxpr
+    outvars = [jaxpr.outvars[i] for i in results]
+    kept = _needed(jaxpr.eqns, outvars)
+    return ClosedJaxpr(jaxpr.replace(outvars=outvars, eqns=kept), closed.consts)
 
 
 def _fresh(variables: Sequence[Var]) -> list[Var]:
@@ -93,6 +100,7 @@ class _Walk:
             constvars = _fresh(inner.jaxpr.constvars)
             self.inner_consts += zip(constvars, inner.consts, strict=True)
             return self.through(inner.jaxpr, constvars, inputs)
+        inputs = self._factored(equation, inputs)
         shortcut = self._shortcut(equation, inputs)
         if shortcut is not None:
             return [shortcut]
@@ -125,6 +133,10 @@ class _Walk:
             return _folded(name, inputs, out)
         if name in _OF_SHAPE and _same(_aval(inputs[0]), out):
             return inputs[0]
+        if name == "integer_pow" and equation.params["y"] == 1:
+            return inputs[0]
+        if name == "abs" and self._cannot_be_negative(inputs[0]):
+            return inputs[0]
         if name in _NEUTRAL:
             first, second = inputs
             neutral = _NEUTRAL[name]
@@ -136,9 +148,40 @@ class _Walk:
             return self._made_of_one(inputs[0])
         return None
 
+    def _factored(self, equation: JaxprEqn, inputs: list[Any]) -> list[Any]:
+        """Return what a product is made of, two constant factors made one."""
+        if equation.primitive.name != "mul" or not isinstance(inputs[0], Literal):
+            return inputs
+        inner = self._source(inputs[1])
+        if inner is None or inner.primitive.name != "mul":
+            return inputs
+        first, second = inner.invars
+        out = _aval(inputs[0])
+        if not isinstance(first, Literal) or not _same(_aval(first), out):
+            return inputs
+        factor = _folded("mul", [inputs[0], first], out)
+        if factor is None or not np.isfinite(factor.val) or factor.val == 0.0:
+            return inputs
+        return [factor, second]
+
+    def _cannot_be_negative(self, atom: Any) -> bool:
+        if isinstance(atom, Literal):
+            return np.ndim(atom.val) == 0 and bool(atom.val >= 0.0)
+        source = self._source(atom)
+        if source is None:
+            return False
+        name = source.primitive.name
+        if name in _SUMS_AND_SHAPES:
+            return self._cannot_be_negative(source.invars[0])
+        return name in _NEVER_NEGATIVE or (name == "integer_pow" and source.params["y"] % 2 == 0)
+
+    def _source(self, atom: Any) -> JaxprEqn | None:
+        """Return the operation that made a variable, if it is kept."""
+        return self._sources.get(atom) if isinstance(atom, Var) else None
+
     def _made_of_one(self, atom: Any) -> Any:
         """Return the scalar that an array of one number was made of, or None."""
-        source = self._sources.get(atom) if isinstance(atom, Var) else None
+        source = self._source(atom)
         if source is None or source.primitive.name not in ("broadcast_in_dim", "reshape"):
             return None
         origin = source.invars[0]
@@ -170,6 +213,10 @@ _GAMMA = "random_gamma"
 
 # Operations that do nothing where shape and type stay the same.
 _OF_SHAPE = ("convert_element_type", "reshape", "broadcast_in_dim", "squeeze", "reduce_sum")
+
+# Operations whose results are no less than zero, and those whose results are if what they take is.
+_NEVER_NEGATIVE = ("abs", "exp", "logistic", "sqrt", "square")
+_SUMS_AND_SHAPES = ("broadcast_in_dim", "reduce_max", "reduce_sum", "reshape", "squeeze")
 
 # Second operands that change nothing; first ones do so too, but where the order matters.
 _ORDERED = ("sub", "div")

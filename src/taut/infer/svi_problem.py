@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from numpyro import handlers
+from numpyro.optim import _NumPyroOptim
 
+from taut._core.gradients import value_and_grad
 from taut._core.retraced import retraced
 from taut._core.straight import straight
 from taut.infer.params import (
@@ -129,12 +131,15 @@ class Problem(NamedTuple):
             new = found["mutable_state"]
             return found["loss"], state.mutable_state if new is None else new
 
-        optim = self.optim
-        advance = optim.eval_and_stable_update if stable else optim.eval_and_update
-        (value, mutable), optim_state = advance(
-            retraced(loss, straight), state.optim_state, forward_mode_differentiation=forward
-        )
-        return SVIState(optim_state, mutable, key), value
+        optim, before, loss = self.optim, state.optim_state, retraced(loss, straight)
+        if stable or forward or not _only_takes_gradients(optim):
+            advance = optim.eval_and_stable_update if stable else optim.eval_and_update
+            (value, mutable), after = advance(loss, before, forward_mode_differentiation=forward)
+        else:
+            params = optim.get_params(before)
+            (value, mutable), slope = value_and_grad(loss, params, has_aux=True)
+            after = optim.update(slope, before, value=value)
+        return SVIState(after, mutable, key), value
 
     def evaluate(
         self, sites: tuple[ParamSite, ...], state: SVIState, args: tuple, kwargs: dict
@@ -146,6 +151,11 @@ class Problem(NamedTuple):
             params.update(state.mutable_state)
         kwargs = {**kwargs, **self.static}
         return self.loss.loss(step_key, params, self.model, self.guide, *args, **kwargs)
+
+
+def _only_takes_gradients(optim: Any) -> bool:
+    """Whether an optimiser leaves it to NumPyro how the loss is differentiated."""
+    return getattr(type(optim), "eval_and_update", None) is _NumPyroOptim.eval_and_update
 
 
 def _first_sample(site: dict) -> dict:

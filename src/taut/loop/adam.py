@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from taut._core.gradients import value_and_grad
 from taut.loop.verdict import Verdict
 
 BLOCK = 100
@@ -193,7 +194,8 @@ def adam_block(loss: Loss, state: Any, rate: Any, key: Any) -> tuple[Any, Any, A
 
     def step(carry: Any, index: Any) -> tuple[Any, Any]:
         (params, first, second, count), total = carry
-        value, gradient = jax.value_and_grad(loss)(params, jax.random.fold_in(key, index))
+        once = jax.random.fold_in(key, index)
+        value, gradient = value_and_grad(lambda params: loss(params, once), params)
         leaves = jax.tree.leaves(gradient)
         norm = jnp.sqrt(sum((jnp.sum(leaf**2) for leaf in leaves), jnp.zeros(())))
         finite = jnp.isfinite(value) & jnp.isfinite(norm)

@@ -6,7 +6,7 @@ repeated.
 """
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
+from taut._core.collector import collector_held
 from taut._core.errors import InputError
 from taut._core.fingerprint import Watch
 from taut.targets.arguments import Arguments, not_numbers, traced_shape
@@ -38,6 +39,7 @@ def run_abstractly(
     watch: Watch,
     read: Callable[[tuple, dict, list[Any]], Reading],
     guide: Callable | None = None,
+    results: Sequence[Any] = (),
 ) -> tuple[Reading, Arguments, tuple[str, ...], ClosedJaxpr]:
     """Run a model with tracers for its data, and read what it did.
 
@@ -48,10 +50,11 @@ def run_abstractly(
         read: `read(args, kwargs, tracers)` runs the model and returns what is wanted of the run,
             free of tracers; `tracers` stand for the data leaves in order.
         guide: a guide that is run with the model, for error messages.
+        results: what the traced run is to return, a list for `read` to fill.
 
     Returns:
         What was read, the arguments with those held static that had to be, the names of these, and
-        the traced run as a function of the data leaves that returns nothing.
+        the traced run as a function of the data leaves.
 
     Raises:
         InputError: model or guide raised an error.
@@ -60,8 +63,8 @@ def run_abstractly(
     while True:
         tracers: list[Any] = []
         try:
-            with watch.running():
-                reading, traced = _run_once(arguments, tracers, read)
+            with watch.running(), collector_held():
+                reading, traced = _run_once(arguments, tracers, read, results)
             return reading, arguments, held, traced
         except NEEDS_A_VALUE as error:
             names = _asked_for(error, arguments, tracers)
@@ -134,6 +137,7 @@ def _run_once(
     arguments: Arguments,
     tracers: list[Any],
     read: Callable[[tuple, dict, list[Any]], Reading],
+    results: Sequence[Any],
 ) -> tuple[Reading, ClosedJaxpr]:
     found: list[Reading] = []
 
@@ -141,6 +145,7 @@ def _run_once(
         tracers[:] = leaves
         args, kwargs = arguments.rebuild(leaves)
         found.append(read(args, kwargs, tracers))
+        return list(results)
 
     traced = jax.make_jaxpr(run)([traced_shape(leaf) for leaf in arguments.leaves])
     return found[0], traced

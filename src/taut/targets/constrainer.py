@@ -1,5 +1,9 @@
-"""From latent vectors to a model's named values, in batches of one compiled shape."""
+"""From latent vectors to a model's named values, in batches of one compiled shape.
 
+Few values are made by the compiled density itself; more of them by a program of their own.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,9 +12,10 @@ import numpy as np
 from taut._core.background import Compiled
 from taut._core.constants import with_copies
 from taut._core.precision import native_dtype, precision_of
-from taut._core.retraced import retraced
 from taut._core.straight import straight
 from taut._core.xla_options import OFTEN, cpu_options
+from taut.targets.named_values import NamedValues
+from taut.targets.program import Program
 from taut.targets.target import Target
 
 ROWS, SMALL_ROWS = 1024, 64
@@ -34,37 +39,52 @@ class Constrainer:
             if key not in compiled:
                 compiled[key] = _compile(target)
             self._data = jax.device_put(tuple(target.data))
-        self._rows, self._run = compiled[key]
+        self._rows, self._run, self._named = compiled[key]
 
     def __call__(self, z: np.ndarray) -> dict[str, np.ndarray]:
         """Return the values at `z` (n, dim), each with a leading axis of length n."""
         with np.errstate(over="ignore"):
             rows = z.astype(self._dtype)
-        pieces = []
-        for start in range(0, len(rows), self._rows):
-            part = rows[start : start + self._rows]
-            count = len(part)
-            if count < self._rows:
-                padding = np.broadcast_to(part[:1], (self._rows - count, part.shape[1]))
-                part = np.concatenate([part, padding])
-            with precision_of(self._dtype):
-                values = self._run(part, self._data)
-            pieces.append({name: np.asarray(value)[:count] for name, value in values.items()})
-        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+        pending = []
+        with precision_of(self._dtype):
+            for start in range(0, len(rows), self._rows):
+                part = rows[start : start + self._rows]
+                if len(part) < self._rows:
+                    padding = np.broadcast_to(part[:1], (self._rows - len(part), part.shape[1]))
+                    part = np.concatenate([part, padding])
+                pending.append(self._run(part, self._data))
+        made = [np.concatenate(pieces)[: len(rows)] for pieces in zip(*pending, strict=True)]
+        return self._named.put_together(rows, made)
 
 
-def _compile(target: Target) -> tuple[int, Any]:
-    program = target.program
-    largest = max([program.dim, *(int(np.size(leaf)) for leaf in target.data)])
+def _compile(target: Target) -> tuple[int, Callable, NamedValues]:
+    program, dtype = target.program, native_dtype()
+    density = program.compiled.get(("density", dtype))
+    if density is not None and density.constrains:
+        return density.rows, density.constrain, density.named
+    data = tuple(target.data)
+    alone = None if density is None else density.values_alone()
+    named, constrain = alone or _traced_alone(program, data)
+    largest = max([program.dim, *(int(np.size(leaf)) for leaf in data)])
     rows = SMALL_ROWS if largest > LARGE_VALUES else ROWS
-    shape = jax.ShapeDtypeStruct((rows, program.dim), native_dtype())
-    constrain = retraced(
-        lambda z, data: program.constrain(data, z), lambda closed: straight(with_copies(closed))
-    )
+    shape = jax.ShapeDtypeStruct((rows, program.dim), dtype)
 
     def batched(z, data):
         return jax.vmap(lambda point: constrain(point, data))(z)
 
+    lowered = jax.jit(batched).lower(shape, data)
+    return rows, Compiled(lowered, cpu_options(OFTEN), dtype, keep_loops=True), named
+
+
+def _traced_alone(program: Program, data: tuple[Any, ...]) -> tuple[NamedValues, Callable]:
+    row = jax.ShapeDtypeStruct((program.dim,), native_dtype())
+
+    def values(z, leaves):
+        made = program.constrain(leaves, z)
+        return [made[name] for name in program.value_names]
+
     with program.watch.running():
-        lowered = jax.jit(batched).lower(shape, tuple(target.data))
-    return rows, Compiled(lowered, cpu_options(OFTEN), native_dtype(), keep_loops=True)
+        traced = jax.make_jaxpr(values)(row, data)
+    whole = straight(with_copies(traced))
+    named = NamedValues.of(whole, {name: i for i, name in enumerate(program.value_names)})
+    return named, named.alone(whole)

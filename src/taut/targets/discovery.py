@@ -1,4 +1,4 @@
-"""One abstract run of a NumPyro model: its sites, its concrete arguments, its mistakes."""
+"""One abstract run of a NumPyro model: its sites, concrete arguments, mistakes, and its density."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,11 +10,19 @@ from numpyro.distributions import biject_to
 
 from taut._core.errors import InputError
 from taut._core.fingerprint import Watch
+from taut._core.precision import native_dtype, precision_of
 from taut.targets.abstract_run import improper_value, run_abstractly
 from taut.targets.arguments import Arguments
 from taut.targets.indices import index_checks
+from taut.targets.latents import at_vector, mark_end, model_alone, placeholder
 from taut.targets.not_finite import suspected_arguments
-from taut.targets.numpyro_model import ModelProgram, WholePlates
+from taut.targets.numpyro_model import (
+    ModelProgram,
+    WholePlates,
+    latents_only,
+    log_density_of,
+    transport,
+)
 from taut.targets.program import Site
 from taut.targets.random_weights import drawn_weights, left_to_learn
 from taut.targets.site_log_prob import is_real
@@ -48,19 +56,30 @@ def discover(
     Raises:
         InputError: the model cannot be fitted, be its data right or wrong.
     """
+    dtype = native_dtype()
+    results: list[Any] = []
 
     def read(args: tuple, kwargs: dict, tracers: list[Any]) -> _Reading:
-        def run(params: dict[str, Any]) -> dict[str, dict]:
-            substituted = handlers.substitute(model, substitute_fn=improper_value)
+        def run(params: dict[str, Any], jacobians: list[Any]) -> dict[str, dict]:
+            place = transport(lambda message: _placeholder(message, dtype), jacobians)
+            values = latents_only(lambda message: _first(place, improper_value, message))
+            substituted = handlers.substitute(model, substitute_fn=values)
             whole = WholePlates(handlers.substitute(substituted, data=params))
             return handlers.trace(handlers.seed(whole, rng_seed=0)).get_trace(*args, **kwargs)
 
-        trace = run({})
+        jacobians: list[Any] = []
+        trace = run({}, jacobians)
         # Supports may hold tracers, so the trace is read while they are alive.
-        return _read(trace, left_to_learn(trace, run), tracers)
+        reading = _read(trace, left_to_learn(trace, lambda params: run(params, [])), tracers)
+        mark_end()
+        results[:] = _traced_values(trace, reading, jacobians, dtype)
+        return reading
 
     try:
-        reading, arguments, asked_for, traced = run_abstractly(model, arguments, watch, read)
+        with precision_of(dtype):
+            reading, arguments, asked_for, traced = run_abstractly(
+                model, arguments, watch, read, results=results
+            )
     except InputError as error:
         if unsure := suspected_arguments(arguments.leaf_names, arguments.leaves, ()):
             raise InputError([*error.problems, *unsure]) from None
@@ -84,10 +103,45 @@ def discover(
         reading.weights,
         notes,
         reading.checks,
-        index_checks(traced),
+        index_checks(model_alone(traced)),
         watch,
+        at_vector(traced, reading.sites, dtype) if results else None,
     )
     return program, arguments
+
+
+def _first(one: Callable[[dict], Any], other: Callable[[dict], Any], message: dict) -> Any:
+    value = one(message)
+    return other(message) if value is None else value
+
+
+def _placeholder(message: dict, dtype: np.dtype) -> Any:
+    """Return what stands for the latent of a site, or None where there is none as yet."""
+    support = message["fn"].support
+    if support.is_discrete or "_scan_current_index" in message["infer"]:
+        return None
+    shape = tuple(message["kwargs"].get("sample_shape", ())) + tuple(message["fn"].shape())
+    try:
+        shape = _latent_shape(support, shape)
+    except NotImplementedError:
+        return None
+    return placeholder(message["name"], shape, dtype)
+
+
+def _traced_values(
+    trace: dict, reading: "_Reading", jacobians: list[Any], dtype: np.dtype
+) -> list[Any]:
+    """Return the log density and all values of a run, if another run would make the same."""
+    again = any(m["type"] in ("param", "mutable", "control_flow") for m in trace.values())
+    if reading.problems or again or any(m.get("_control_flow_done") for m in trace.values()):
+        return []
+    names = (*(site.name for site in reading.sites), *reading.deterministics)
+    try:
+        density = log_density_of(trace, jacobians, dtype)
+    except Exception:
+        # Where the density is asked for it is said what is wrong.
+        return []
+    return [density, *(trace[name]["value"] for name in names)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +178,7 @@ def _read(trace: dict, learned: list[str], tracers: list[Any]) -> _Reading:
 def _describe_site(name: str, message: dict, offset: int) -> Site:
     support = message["fn"].support
     shape = tuple(np.shape(message["value"]))
-    latent_shape = shape if is_real(support) else tuple(biject_to(support).inverse_shape(shape))
+    latent_shape = _latent_shape(support, shape)
     event_dim = message["fn"].event_dim
     dims: list[str | None] = [None] * len(shape)
     for frame in message["cond_indep_stack"]:
@@ -132,6 +186,10 @@ def _describe_site(name: str, message: dict, offset: int) -> Site:
         if 0 <= axis < len(shape):
             dims[axis] = frame.name
     return Site(name, shape, latent_shape, offset, tuple(dims), _support_name(support))
+
+
+def _latent_shape(support: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape if is_real(support) else tuple(biject_to(support).inverse_shape(shape))
 
 
 def _support_name(support: Any) -> str:

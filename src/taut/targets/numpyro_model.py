@@ -1,21 +1,23 @@
 """A NumPyro model as a log density on R^dim.
 
-The model is run once to discover its sites and once per compiled function. Each latent value is
-made where the model samples it, by the bijection to the support found there, so a support may
-depend on other latents. The logarithms of the Jacobians are added unscaled and unmasked: `scale`
-and `mask` change the model's density, not the change of variables.
+The run that discovers the sites is traced as the density too; a model with loops or params is run
+again. Each latent value is made where the model samples it, by the bijection to the support found
+there, so a support may depend on other latents. The logarithms of the Jacobians are added unscaled
+and unmasked: `scale` and `mask` change the model's density, not the change of variables.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import numpyro
+from jax.extend.core import ClosedJaxpr
 from numpyro import handlers
 from numpyro.primitives import Messenger
 
 from taut._core.fingerprint import Watch
+from taut._core.precision import native_dtype
 from taut.targets.arguments import Arguments
 from taut.targets.bijection import latent_bijection
 from taut.targets.diagnosis import explain_sites
@@ -38,6 +40,7 @@ class ModelProgram(Program):
         checks: what new data of observed sites must satisfy.
         indices: where data may lie outside what they index.
         watch: what notices changes in what the function reads.
+        traced: what `Program.traced` returns, where the run that found the sites traced it.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class ModelProgram(Program):
         checks: tuple[ObservedCheck, ...],
         indices: tuple[IndexCheck, ...],
         watch: Watch,
+        traced: ClosedJaxpr | None,
     ):
         self.function = model
         self.arguments = arguments.without_data()
@@ -62,22 +66,35 @@ class ModelProgram(Program):
         self.indices = indices
         self.watch = watch
         self._by_name = {site.name: site for site in sites}
+        self._traced = traced
+
+    def traced(self, leaves: Sequence[Any]) -> ClosedJaxpr:
+        """Return the log density and the values of `value_names`, traced in JAX's own precision.
+
+        As a function of a latent vector (dim,) and the data leaves. It holds copies of the arrays
+        that the program reads.
+        """
+        # It is asked for once in each precision, and holds what the model reads.
+        kept, self._traced = self._traced, None
+        if kept is None or kept.in_avals[0].dtype != native_dtype():
+            return super().traced(leaves)
+        return kept
+
+    def evaluate(self, leaves: Sequence[Any], z: Any) -> tuple[Any, dict[str, Any]]:
+        """Log density and constrained values at one latent vector (dim,)."""
+        jacobians: list[Any] = []
+        trace = self._run(leaves, transport(self._take_from(z), jacobians))
+        values = {name: trace[name]["value"] for name in self.value_names}
+        return log_density_of(trace, jacobians, z.dtype), values
 
     def log_density(self, leaves: Sequence[Any], z: Any) -> Any:
         """Log density at one latent vector (dim,), Jacobian terms included; a scalar."""
-        jacobians: list[Any] = []
-        trace = self._run(leaves, self._transport(z, jacobians))
-        total = sum(jacobians, start=jnp.zeros((), z.dtype))
-        for site in trace.values():
-            if site["type"] == "sample":
-                total = total + jnp.sum(site_log_prob_inside(site))
-        return total
+        return self.evaluate(leaves, z)[0]
 
     def constrain(self, leaves: Sequence[Any], z: Any) -> dict[str, Any]:
         """Sites and deterministic values at one latent vector (dim,)."""
-        trace = self._run(leaves, self._transport(z, []))
-        names = (*(site.name for site in self.sites), *self.deterministics)
-        return {name: trace[name]["value"] for name in names}
+        trace = self._run(leaves, transport(self._take_from(z), []))
+        return {name: trace[name]["value"] for name in self.value_names}
 
     def unconstrain(self, leaves: Sequence[Any], values: dict[str, Any]) -> tuple[Any, Any]:
         """Latent vector (dim,) of given site values, and log|det d values / d z|."""
@@ -101,7 +118,7 @@ class ModelProgram(Program):
         """Say which sites have a log probability that is not finite at a latent vector."""
         # Otherwise NumPyro stops at the first bad parameter, and only where it sees one.
         with numpyro.validation_enabled(False):
-            return explain_sites(self._run(leaves, self._transport(jnp.asarray(z), [])))
+            return explain_sites(self._run(leaves, transport(self._take_from(jnp.asarray(z)), [])))
 
     def remarks(self, names: Sequence[str], leaves: Sequence[Any]) -> list[str]:
         """Say which indices lie outside what they index."""
@@ -113,33 +130,67 @@ class ModelProgram(Program):
 
     def _run(self, leaves: Sequence[Any], substitute: Callable[[dict], Any]) -> dict:
         args, kwargs = self.arguments.rebuild(leaves)
-        model = handlers.substitute(self.function, substitute_fn=_latents_only(substitute))
+        model = handlers.substitute(self.function, substitute_fn=latents_only(substitute))
         model = handlers.substitute(model, data=self._weights)
         # Only a model that draws keys of its own uses this seed: no latent is ever sampled.
         model = handlers.seed(WholePlates(model), rng_seed=0)
         return handlers.trace(model).get_trace(*args, **kwargs)
 
-    def _transport(self, z: Any, jacobians: list[Any]) -> Callable[[dict], Any]:
-        def transport(message: dict) -> Any:
+    def _take_from(self, z: Any) -> Callable[[dict], Any]:
+        def take(message: dict) -> Any:
             site = self._by_name.get(message["name"])
-            if site is None:
-                return None
-            bijection = latent_bijection(message["fn"].support)
-            latent = site.take(z)
-            step = message["infer"].get("_scan_current_index")
-            inside_scan = step is not None
-            if inside_scan:
-                latent = latent[step]
-            value = bijection(latent)
-            if not is_real(message["fn"].support):
-                jacobian = jnp.sum(bijection.log_abs_det_jacobian(latent, value))
-                if inside_scan:  # the scan's body must hand its own terms out
-                    numpyro.factor(f"_{site.name}_jacobian", jacobian)
-                else:
-                    jacobians.append(jacobian)
-            return value
+            return None if site is None else site.take(z)
 
-        return transport
+        return take
+
+
+def latents_only(substitute: Callable[[dict], Any]) -> Callable[[dict], Any]:
+    """Return what gives values to latent sites, and to no others."""
+
+    def choose(message: dict) -> Any:
+        if message["type"] != "sample" or message["is_observed"]:
+            return None
+        return substitute(message)
+
+    return choose
+
+
+def transport(latent_of: Callable[[dict], Any], jacobians: list[Any]) -> Callable[[dict], Any]:
+    """Return what makes the values of latent sites where a model samples them.
+
+    Args:
+        latent_of: returns the latent of a site, or None for a site whose value is not made here.
+        jacobians: is given the logarithm of each change of variables' Jacobian.
+    """
+
+    def make(message: dict) -> Any:
+        latent = latent_of(message)
+        if latent is None:
+            return None
+        bijection = latent_bijection(message["fn"].support)
+        step = message["infer"].get("_scan_current_index")
+        inside_scan = step is not None
+        if inside_scan:
+            latent = latent[step]
+        value = bijection(latent)
+        if not is_real(message["fn"].support):
+            jacobian = jnp.sum(bijection.log_abs_det_jacobian(latent, value))
+            if inside_scan:  # the scan's body must hand its own terms out
+                numpyro.factor(f"_{message['name']}_jacobian", jacobian)
+            else:
+                jacobians.append(jacobian)
+        return value
+
+    return make
+
+
+def log_density_of(trace: Mapping[str, dict], jacobians: Sequence[Any], dtype: Any) -> Any:
+    """Return the log density of a traced run whose latents came from a latent vector."""
+    total = sum(jacobians, start=jnp.zeros((), dtype))
+    for site in trace.values():
+        if site["type"] == "sample":
+            total = total + jnp.sum(site_log_prob_inside(site))
+    return total
 
 
 class WholePlates(Messenger):
@@ -152,12 +203,3 @@ class WholePlates(Messenger):
             msg["args"] = (size, size)
             msg["taut_whole"] = True  # remembered in the trace, for the fit's notes
             msg["value"] = jnp.arange(size)
-
-
-def _latents_only(substitute: Callable[[dict], Any]) -> Callable[[dict], Any]:
-    def choose(message: dict) -> Any:
-        if message["type"] != "sample" or message["is_observed"]:
-            return None
-        return substitute(message)
-
-    return choose

@@ -10,9 +10,13 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
+from jax.extend.core import ClosedJaxpr
 
+from taut._core.constants import with_copies
 from taut._core.fingerprint import Watch
+from taut._core.precision import native_dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +72,30 @@ class Program(abc.ABC):
     def dim(self) -> int:
         """Number of latent coordinates."""
         return sum(site.size for site in self.sites)
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """Names of what `constrain` makes: sites, then deterministic values."""
+        return (*(site.name for site in self.sites), *self.deterministics)
+
+    def traced(self, leaves: Sequence[Any]) -> ClosedJaxpr:
+        """Return the log density and the values of `value_names`, traced in JAX's own precision.
+
+        As a function of a latent vector (dim,) and the data leaves. It holds copies of the arrays
+        that the program reads.
+        """
+        row = jax.ShapeDtypeStruct((self.dim,), native_dtype())
+
+        def run(z: Any, leaves: Sequence[Any]) -> list[Any]:
+            density, values = self.evaluate(leaves, z)
+            return [density, *(values[name] for name in self.value_names)]
+
+        with self.watch.running():
+            return with_copies(jax.make_jaxpr(run)(row, leaves))
+
+    def evaluate(self, leaves: Sequence[Any], z: Any) -> tuple[Any, dict[str, Any]]:
+        """Log density and constrained values at one latent vector (dim,)."""
+        return self.log_density(leaves, z), self.constrain(leaves, z)
 
     @abc.abstractmethod
     def log_density(self, leaves: Sequence[Any], z: Any) -> Any:
