@@ -21,6 +21,8 @@ from taut._core.constants import own_constants
 from taut._core.errors import InputError, did_you_mean, first_few
 from taut._core.fingerprint import Watch, identity
 from taut._core.precision import native_dtype
+from taut._core.retraced import retraced
+from taut._core.straight import straight
 from taut._core.xla_options import OFTEN, cpu_options
 from taut.infer.autoguide.guide import AutoGuide
 from taut.infer.structure_key import structure_key
@@ -261,7 +263,7 @@ class Predictive:
         flat = jax.tree.map(lambda v: jnp.reshape(v, (count, *jnp.shape(v)[len(shape) :])), samples)
         rows = (keys, flat)
         block = count if self.parallel else _block(one, rows, count)
-        drawn = jax.lax.map(one, rows, batch_size=block)
+        drawn = jax.lax.map(retraced(one, straight), rows, batch_size=block)
         drawn |= {n: jnp.zeros((count, *size)) for n, size in empty.items()}
         return jax.tree.map(lambda v: jnp.reshape(v, (*shape, *jnp.shape(v)[1:])), drawn)
 

@@ -7,9 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from taut._core.constants import own_constants
+from taut._core.constants import with_copies
 from taut._core.loop_unrolling import compile_quickly
 from taut._core.precision import precision_of
+from taut._core.retraced import retraced
+from taut._core.straight import straight
 from taut._core.xla_options import OFTEN, cpu_options
 
 MOST_ROWS = 1024
@@ -75,8 +77,8 @@ class Chunks:
         shapes = jax.tree_util.tree_map(
             lambda s: jax.ShapeDtypeStruct((self.rows, *s.shape), s.dtype), row
         )
-        many = jax.vmap(function, in_axes=(0, None))
-        lowered = jax.jit(own_constants(many)).lower(shapes, data)
+        one = retraced(function, lambda closed: straight(with_copies(closed)))
+        lowered = jax.jit(jax.vmap(one, in_axes=(0, None))).lower(shapes, data)
         return compile_quickly(lowered, cpu_options(OFTEN))
 
     def _padded(self, values: np.ndarray) -> np.ndarray:
