@@ -104,6 +104,30 @@ def test_paths_are_loops_and_bits_one_hash():
     assert (short["random_split"], short["scan"]) == (SHORTEST - 1, 0)
 
 
+def test_keys_that_are_numbers_are_split_in_one_loop_too():
+    raw = jax.random.PRNGKey(7)
+    for function, loops in ((_chain(6), 1), (_tree, 2)):
+        run, counts = _straight(function, raw)
+        assert (counts["random_split"], counts["scan"], counts["threefry2x32"]) == (0, loops, 1)
+        for ours, theirs in zip(run(raw), function(raw), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_numbers_of_two_keys_are_no_key_of_theirs():
+    def draw(key):
+        drawn = []
+        for _ in range(4):
+            key = jax.random.split(key)[:, 0]
+            drawn.append(jax.random.normal(key))
+        return drawn
+
+    raw = jax.random.PRNGKey(7)
+    run, counts = _straight(draw, raw)
+    assert (counts["random_split"], counts["scan"]) == (4, 0)
+    for ours, theirs in zip(run(raw), draw(raw), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_many_bits_are_drawn_apart():
     def draw(key):
         one, other = jax.random.split(key)

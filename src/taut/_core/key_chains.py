@@ -10,8 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import JaxprEqn, Literal, Var
-from jax.extend.core.primitives import slice_p, squeeze_p
+from jax.extend.core import JaxprEqn, Var
 from jax.extend.random import threefry2x32_p
 
 from taut._core.equations import standing_for
@@ -78,20 +77,31 @@ def _paths(equations: Sequence[JaxprEqn]) -> list[tuple[list[JaxprEqn], list[int
 
 def _parent(split: JaxprEqn, sources: dict[Any, JaxprEqn]) -> tuple[JaxprEqn | None, int]:
     """Return the operation that a split's key was taken from, and which of its results it is."""
-    key: Any = split.invars[0]
-    made = _source(key, sources)
-    if made is None:
+    made, out = _maker(split, sources), split.invars[0]
+    raw = _is(made, "random_wrap")
+    if raw:  # a key of `jax.random.PRNGKey`: numbers, made a key for each operation
+        made, out = _maker(made, sources), made.invars[0]
+    if _is(made, "unstack") and made.params["axis"] == 0:
+        index = [id(v) for v in made.outvars].index(id(out))
+    elif _is(made, "squeeze") and made.params["dimensions"] == (0,):
+        made = _maker(made, sources)
+        index = made.params["start_indices"][0] if _is(made, "slice") else None
+    else:
         return None, 0
-    if made.primitive.name == "unstack":
-        return _source(made.invars[0], sources), made.outvars.index(key)
-    taken = _source(made.invars[0], sources) if made.primitive is squeeze_p else None
-    if taken is None or taken.primitive is not slice_p:
-        return None, 0
-    return _source(taken.invars[0], sources), taken.params["start_indices"][0]
+    made = None if index is None else _maker(made, sources)
+    if raw:
+        made = _maker(made, sources) if _is(made, "random_unwrap") else None
+    return made, index or 0
 
 
-def _source(atom: Any, sources: dict[Any, JaxprEqn]) -> JaxprEqn | None:
-    return None if isinstance(atom, Literal) else sources.get(atom)
+def _maker(equation: Any, sources: dict[Any, JaxprEqn]) -> Any:
+    """Return the operation that made what an equation reads first, if it is one of these."""
+    first = equation.invars[0] if equation is not None and equation.invars else None
+    return sources.get(first) if isinstance(first, Var) else None
+
+
+def _is(equation: Any, name: str) -> bool:
+    return equation is not None and equation.primitive.name == name
 
 
 def _in_one_loop(

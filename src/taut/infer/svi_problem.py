@@ -118,28 +118,36 @@ class Problem(NamedTuple):
         forward: bool = False,
     ) -> tuple[SVIState, Any]:
         """Make one step; return the new state and the loss before it."""
-        key, step_key = jax.random.split(state.rng_key)
         kwargs = {**kwargs, **self.static}
 
-        def loss(raw: dict[str, Any]) -> tuple[Any, Any]:
+        def loss(raw: dict[str, Any], key: Any) -> tuple[Any, Any]:
             params = constrain(sites, raw, self.model, self.guide, args, kwargs)
             programs = (self.model, self.guide)
             if state.mutable_state is None:
-                return self.loss.loss(step_key, params, *programs, *args, **kwargs), None
+                return self.loss.loss(key, params, *programs, *args, **kwargs), None
             params.update(jax.lax.stop_gradient(state.mutable_state))
-            found = self.loss.loss_with_mutable_state(step_key, params, *programs, *args, **kwargs)
+            found = self.loss.loss_with_mutable_state(key, params, *programs, *args, **kwargs)
             new = found["mutable_state"]
             return found["loss"], state.mutable_state if new is None else new
 
-        optim, before, loss = self.optim, state.optim_state, retraced(loss, straight)
+        def with_next_key(raw: dict[str, Any]) -> tuple[Any, Any]:
+            # Split where the programs split on, so that it is one chain of splits.
+            next_key, key = jax.random.split(state.rng_key)
+            value, mutable = loss(raw, key)
+            return value, (mutable, next_key)
+
+        optim, before = self.optim, state.optim_state
         if stable or forward or not _only_takes_gradients(optim):
+            next_key, key = jax.random.split(state.rng_key)
             advance = optim.eval_and_stable_update if stable else optim.eval_and_update
-            (value, mutable), after = advance(loss, before, forward_mode_differentiation=forward)
+            once = retraced(lambda raw: loss(raw, key), straight)
+            (value, mutable), after = advance(once, before, forward_mode_differentiation=forward)
         else:
-            params = optim.get_params(before)
-            (value, mutable), slope = value_and_grad(loss, params, has_aux=True)
+            (value, (mutable, next_key)), slope = value_and_grad(
+                retraced(with_next_key, straight), optim.get_params(before), has_aux=True
+            )
             after = optim.update(slope, before, value=value)
-        return SVIState(after, mutable, key), value
+        return SVIState(after, mutable, next_key), value
 
     def evaluate(
         self, sites: tuple[ParamSite, ...], state: SVIState, args: tuple, kwargs: dict
