@@ -1,5 +1,7 @@
 """One run of a model finds its sites and is its density; few values are made with that density."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,7 +103,7 @@ def test_double_precision_is_a_run_of_its_own():
     assert np.abs(single(z)[0] - double(z)[0]).max() > 0.0
 
 
-def test_an_array_refilled_after_a_model_was_bound_is_seen_as_it_was():
+def test_an_array_refilled_after_a_model_was_bound_is_seen_as_it_is():
     level = np.array([2.0, 3.0], np.float32)
 
     def model(y):
@@ -109,10 +111,69 @@ def test_an_array_refilled_after_a_model_was_bound_is_seen_as_it_was():
         numpyro.sample("y", dist.Normal(m * level.sum() + jnp.sum(level), 1.0), obs=y)
 
     bound = taut.target(model, 0.5)
-    level[:] = 0.0
+    level[:] = 1.0
     value = Oracle(bound)(np.zeros((1, 1)))[0][0]
-    expected = dist.Normal(0.0, 1.0).log_prob(0.0) + dist.Normal(5.0, 1.0).log_prob(0.5)
+    expected = dist.Normal(0.0, 1.0).log_prob(0.0) + dist.Normal(2.0, 1.0).log_prob(0.5)
     assert value == pytest.approx(float(expected), rel=1e-6)
+    # What it read is held fast from then on.
+    level[:] = 0.0
+    assert Oracle(bound)(np.zeros((1, 1)))[0][0] == value
+
+
+NO_ARRAYS = [
+    {"a": 1.0},
+    {},
+    [1.0, 2.0],
+    "text",
+    jnp.sin,
+    dist.Normal(0.0, 1.0),
+    jax.random.key(0),
+]
+
+
+@pytest.mark.parametrize("value", NO_ARRAYS, ids=lambda value: type(value).__name__)
+def test_a_deterministic_site_that_is_no_array_is_left_out_with_a_note(value):
+    def model(y):
+        m = numpyro.sample("m", dist.Normal(0.0, 1.0))
+        numpyro.deterministic("odd", value)
+        numpyro.deterministic("after", m + 1.0)
+        numpyro.sample("y", dist.Normal(m, 1.0), obs=y)
+
+    bound = taut.target(model, Y)
+    (note,) = bound.program.notes
+    assert "'odd' is left out" in note
+    Oracle(bound)
+    z = np.array([[0.5], [-1.0]])
+    values = Constrainer(bound)(z)
+    assert list(values) == ["m", "after"]
+    np.testing.assert_allclose(values["after"], z[:, 0] + 1.0)
+
+
+def test_numbers_are_deterministic_values_of_their_type():
+    def model(y):
+        m = numpyro.sample("m", dist.Normal(0.0, 1.0))
+        numpyro.deterministic("whole", 3)
+        numpyro.deterministic("flag", m > 0.0)
+        numpyro.deterministic("turn", jnp.exp(1j * m))
+        numpyro.sample("y", dist.Normal(jnp.abs(jnp.exp(1j * m)) * m, 1.0), obs=y)
+
+    bound = taut.target(model, Y)
+    density = Oracle(bound)(np.array([[0.5]]))[0][0]
+    expected = dist.Normal(0.0, 1.0).log_prob(0.5) + dist.Normal(0.5, 1.0).log_prob(Y).sum()
+    assert density == pytest.approx(float(expected), rel=1e-6)
+    values = Constrainer(bound)(np.array([[0.5], [-0.5]]))
+    assert values["whole"].tolist() == [3, 3]
+    assert values["flag"].tolist() == [True, False]
+    np.testing.assert_allclose(values["turn"], np.exp(1j * np.array([0.5, -0.5])), rtol=1e-6)
+
+
+def test_a_copy_of_a_target_shares_its_program():
+    bound = taut.target(plain, Y)
+    again = copy.deepcopy(bound)
+    assert again.program is bound.program
+    z = np.zeros((1, bound.dim))
+    np.testing.assert_array_equal(Oracle(again)(z)[0], Oracle(bound)(z)[0])
+    assert copy.deepcopy(bound).program is bound.program
 
 
 def test_what_a_density_picks_by_is_no_index_of_the_model():

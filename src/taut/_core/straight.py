@@ -29,7 +29,8 @@ def straight(closed: ClosedJaxpr) -> ClosedJaxpr:
     """Return a traced function that computes the same in fewer operations.
 
     Results are the same but for the rounding of constants, for the sign of a zero to which a zero
-    is added or of which the size is taken, and for what overflows between two constant factors.
+    is added or of which the size is taken, and for what is beyond all numbers, or too near to zero
+    for them, between two constant factors.
     """
     jaxpr, walk = closed.jaxpr, _Walk()
     constvars, invars = _fresh(jaxpr.constvars), _fresh(jaxpr.invars)
@@ -160,11 +161,17 @@ class _Walk:
         if not isinstance(first, Literal) or not _same(_aval(first), out):
             return inputs
         factor = _folded("mul", [inputs[0], first], out)
-        if factor is None or not np.isfinite(factor.val) or factor.val == 0.0:
+        if factor is None:
+            return inputs
+        limits = jnp.finfo(out.dtype)
+        if not limits.tiny <= abs(factor.val) <= limits.max:
             return inputs
         return [factor, second]
 
     def _cannot_be_negative(self, atom: Any) -> bool:
+        # Integers may overflow into the negative.
+        if not jnp.issubdtype(_aval(atom).dtype, jnp.floating):
+            return False
         if isinstance(atom, Literal):
             return np.ndim(atom.val) == 0 and bool(atom.val >= 0.0)
         source = self._source(atom)
@@ -216,7 +223,7 @@ _OF_SHAPE = ("convert_element_type", "reshape", "broadcast_in_dim", "squeeze", "
 
 # Operations whose results are no less than zero, and those whose results are if what they take is.
 _NEVER_NEGATIVE = ("abs", "exp", "logistic", "sqrt", "square")
-_SUMS_AND_SHAPES = ("broadcast_in_dim", "reduce_max", "reduce_sum", "reshape", "squeeze")
+_SUMS_AND_SHAPES = ("broadcast_in_dim", "reduce_sum", "reshape", "squeeze")
 
 # Second operands that change nothing; first ones do so too, but where the order matters.
 _ORDERED = ("sub", "div")

@@ -163,7 +163,8 @@ class Problem(NamedTuple):
 
 def _only_takes_gradients(optim: Any) -> bool:
     """Whether an optimiser leaves it to NumPyro how the loss is differentiated."""
-    return getattr(type(optim), "eval_and_update", None) is _NumPyroOptim.eval_and_update
+    own = getattr(optim.eval_and_update, "__func__", None)
+    return own is _NumPyroOptim.eval_and_update
 
 
 def _first_sample(site: dict) -> dict:

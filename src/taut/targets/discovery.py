@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
 from numpyro.distributions import biject_to
@@ -159,14 +161,15 @@ class _Reading:
 def _read(trace: dict, learned: list[str], tracers: list[Any]) -> _Reading:
     shape_problems, checks = check_observed(trace, tracers)
     problems = (*check_params(learned), *check_latents(trace), *shape_problems)
-    notes = tuple(_subsampling_notes(trace))
+    notes = (*_subsampling_notes(trace), *_left_out_notes(trace))
     if not any(m["type"] == "sample" and m["is_observed"] for m in trace.values()):
         notes = (*notes, NO_DATA)
     sites: list[Site] = []
     deterministics: list[str] = []
     for name, message in trace.items():
-        if message["type"] == "deterministic" and np.size(message["value"]) > 0:
-            deterministics.append(name)
+        if message["type"] == "deterministic" and _is_array(message["value"]):
+            if np.size(message["value"]) > 0:
+                deterministics.append(name)
         latent = message["type"] == "sample" and not message["is_observed"]
         if latent and not problems:
             offset = sites[-1].offset + sites[-1].size if sites else 0
@@ -202,6 +205,25 @@ def _held_note(name: str) -> str:
         f"argument {name!r} is held static: the model reads its value, so other values of it "
         "compile anew"
     )
+
+
+def _is_array(value: Any) -> bool:
+    """Whether a value is one array of numbers, or a number."""
+    if isinstance(value, bool | int | float | complex):
+        return True
+    if not isinstance(value, jax.Array | np.ndarray | np.generic):
+        return False
+    return any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.number, jnp.bool_))
+
+
+def _left_out_notes(trace: dict) -> list[str]:
+    values = {n: m["value"] for n, m in trace.items() if m["type"] == "deterministic"}
+    return [
+        f"deterministic site {name!r} is left out: it holds no array but a {type(value).__name__}; "
+        "give each of its arrays a name"
+        for name, value in values.items()
+        if not _is_array(value)
+    ]
 
 
 def _subsampling_notes(trace: dict) -> list[str]:

@@ -48,13 +48,14 @@ def model_alone(traced: ClosedJaxpr) -> ClosedJaxpr:
     return ClosedJaxpr(traced.jaxpr.replace(eqns=kept, outvars=[]), traced.consts)
 
 
-def at_vector(traced: ClosedJaxpr, sites: Sequence[Site], dtype: np.dtype) -> ClosedJaxpr:
+def at_vector(traced: ClosedJaxpr, sites: Sequence[Site], dtype: np.dtype) -> ClosedJaxpr | None:
     """Return a traced function of the latent vector, and of what it was a function of.
 
-    It holds copies of the arrays that the model reads.
+    It holds copies of the arrays that the model reads. None if a placeholder is inside a function,
+    a loop or a branch.
 
     Args:
-        traced: with placeholders for the latents, none of them inside a loop or a branch.
+        traced: with placeholders for the latents.
         sites: where in the vector (dim,) each latent is.
         dtype: of the vector.
     """
@@ -68,6 +69,8 @@ def at_vector(traced: ClosedJaxpr, sites: Sequence[Site], dtype: np.dtype) -> Cl
             names[equation.outvars[0]] = taken.outvars[places[equation.params["name"]]]
         elif equation.primitive is not _end_p:
             kept.append(equation.replace(invars=[_named(a, names) for a in equation.invars]))
+    if len(names) < len(sites):
+        return None
     whole = traced.jaxpr.replace(
         invars=[*taken.invars, *traced.jaxpr.invars],
         outvars=[_named(atom, names) for atom in traced.jaxpr.outvars],

@@ -66,7 +66,7 @@ class ModelProgram(Program):
         self.indices = indices
         self.watch = watch
         self._by_name = {site.name: site for site in sites}
-        self._traced = traced
+        self._traced, self._changes = traced, watch.changes()
 
     def traced(self, leaves: Sequence[Any]) -> ClosedJaxpr:
         """Return the log density and the values of `value_names`, traced in JAX's own precision.
@@ -76,9 +76,10 @@ class ModelProgram(Program):
         """
         # It is asked for once in each precision, and holds what the model reads.
         kept, self._traced = self._traced, None
-        if kept is None or kept.in_avals[0].dtype != native_dtype():
-            return super().traced(leaves)
-        return kept
+        as_it_was = self.watch.changes() == self._changes
+        if kept is not None and as_it_was and kept.in_avals[0].dtype == native_dtype():
+            return kept
+        return super().traced(leaves)
 
     def evaluate(self, leaves: Sequence[Any], z: Any) -> tuple[Any, dict[str, Any]]:
         """Log density and constrained values at one latent vector (dim,)."""

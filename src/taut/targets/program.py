@@ -68,6 +68,10 @@ class Program(abc.ABC):
         """What was compiled for all data of these shapes, by purpose and floating type."""
         return {}
 
+    def __deepcopy__(self, memo: dict) -> "Program":
+        # What it traced and compiled cannot be copied, and is the same for all who use it.
+        return self
+
     @property
     def dim(self) -> int:
         """Number of latent coordinates."""
