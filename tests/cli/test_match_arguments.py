@@ -167,6 +167,15 @@ def test_all_problems_come_in_one_error():
     assert len(found) == 4
 
 
+def test_values_that_are_not_finite_are_told_with_other_problems():
+    data = table("x", sigma_y=Unusable("text"), y=np.array([0.0, np.nan, np.inf]))
+    unusable, suspected = problems_of(line, data)
+    assert unusable == "the model's argument 'sigma_y': text"
+    assert suspected.startswith("argument 'y' is NaN or infinite in 2 of 3 places, at row 1, row 2")
+    # A model that can be run is run to see whether they matter.
+    assert set(match_arguments(line, data, {"sigma_y": 1.0}).named) == {"x", "y", "sigma_y"}
+
+
 def test_columns_of_like_names_are_told_with_what_is_wrong_in_them():
     data = table("x", sigma=Unusable("the column 'sigma' holds text"), ys=Unusable("ys is empty"))
     missing, left = problems_of(line, data)

@@ -135,5 +135,8 @@ def test_a_missing_file_and_an_unknown_ending_are_errors(tmp_path):
     with pytest.raises(InputError, match=r"ends in none of \.csv, \.tsv, \.txt, \.npz, \.json"):
         read_table(tmp_path / "data.xlsx")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
-        read_table(tmp_path / "folder.csv")
+    for folder in (tmp_path, tmp_path / "folder.csv"):
+        with pytest.raises(InputError, match="is a folder; name a file in it"):
+            read_table(folder)
+    with pytest.raises(InputError, match="the name of the data file is empty"):
+        read_table("")

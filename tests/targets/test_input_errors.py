@@ -148,6 +148,26 @@ def test_data_outside_the_support(name):
     assert problem.endswith(f": {where}")
 
 
+@pytest.mark.parametrize("y", [7, np.array(7), np.array([7]), np.array([[7]])])
+def test_one_datum_that_faces_many_bounds(y):
+    def model(total, y):
+        share = numpyro.sample("share", dist.Beta(1.0, 1.0))
+        numpyro.sample("y", dist.Binomial(total, share), obs=y)
+
+    (problem,) = _said(_fit, model, np.array([5, 10, 6]), y)
+    assert "2 of 3 data lie outside the support" in problem
+    assert re.search(r"0\)? is 7, .*2\)? is 7$", problem)
+
+
+def test_one_event_that_faces_many_bounds():
+    def model(total, y):
+        shares = numpyro.sample("shares", dist.Dirichlet(jnp.ones(4)))
+        numpyro.sample("y", dist.Multinomial(total, shares), obs=y)
+
+    *_, problem = _said(_fit, model, np.array([5, 10, 6]), np.array([1, 2, 3, 4]))
+    assert problem.endswith("row 0: [1 2 3 4], row 2: [1 2 3 4]")
+
+
 def test_a_bound_that_differs_by_row_is_checked_for_new_data_of_a_known_program():
     model = _observing(OUTSIDE["a bound by argument"][0])
     total = np.array([5, 1, 2])

@@ -55,8 +55,9 @@ def _paths(equations: Sequence[JaxprEqn]) -> list[tuple[list[JaxprEqn], list[int
     children: dict[int, list[tuple[int, JaxprEqn]]] = {id(e): [] for e in splits}
     inner = set()
     for split in splits:
-        parent, index = _parent(split, sources)
-        if parent is not None and id(parent) in children:
+        taken_from = _parent(split, sources)
+        if taken_from is not None and id(taken_from[0]) in children:
+            parent, index = taken_from
             children[id(parent)].append((index, split))
             inner.add(id(split))
     length: dict[int, int] = {}
@@ -75,7 +76,7 @@ def _paths(equations: Sequence[JaxprEqn]) -> list[tuple[list[JaxprEqn], list[int
     return paths
 
 
-def _parent(split: JaxprEqn, sources: dict[Any, JaxprEqn]) -> tuple[JaxprEqn | None, int]:
+def _parent(split: JaxprEqn, sources: dict[Any, JaxprEqn]) -> tuple[JaxprEqn, int] | None:
     """Return the operation that a split's key was taken from, and which of its results it is."""
     made, out = _maker(split, sources), split.invars[0]
     raw = _is(made, "random_wrap")
@@ -85,13 +86,15 @@ def _parent(split: JaxprEqn, sources: dict[Any, JaxprEqn]) -> tuple[JaxprEqn | N
         index = [id(v) for v in made.outvars].index(id(out))
     elif _is(made, "squeeze") and made.params["dimensions"] == (0,):
         made = _maker(made, sources)
-        index = made.params["start_indices"][0] if _is(made, "slice") else None
+        if not _is(made, "slice"):
+            return None
+        index = made.params["start_indices"][0]
     else:
-        return None, 0
-    made = None if index is None else _maker(made, sources)
+        return None
+    made = _maker(made, sources)
     if raw:
         made = _maker(made, sources) if _is(made, "random_unwrap") else None
-    return made, index or 0
+    return None if made is None else (made, index)
 
 
 def _maker(equation: Any, sources: dict[Any, JaxprEqn]) -> Any:

@@ -10,8 +10,9 @@ from jax.core import Tracer
 from numpyro.distributions import TransformedDistribution, constraints
 
 from taut._core.xla_options import run_once
-from taut.checking.running import Call, Run, innermost, is_delta, is_factor, is_improper, run
+from taut.checking.running import Call, Run, innermost, is_delta, is_factor, run
 from taut.checking.words import support_words
+from taut.targets.abstract_run import is_improper
 from taut.targets.site_log_prob import is_masked
 
 REALS = ("real", "real_vector", "real_matrix")

@@ -19,6 +19,7 @@ from numpyro.primitives import Messenger
 
 from taut.checking.mistakes import MisstatedError, named, no_statements, refuse
 from taut.guides.pieces.point import point_of
+from taut.targets.abstract_run import improper_value
 from taut.targets.site_log_prob import site_log_prob
 
 
@@ -125,11 +126,6 @@ def is_delta(message: dict) -> bool:
     return message["type"] == "sample" and point_of(message["fn"]) is not None
 
 
-def is_improper(fn: Distribution) -> bool:
-    """Whether a distribution has no density that could be drawn from."""
-    return any(type(part).__name__ == "ImproperUniform" for part in distribution_parts(fn))
-
-
 def log_prob(message: dict) -> Any:
     """The log probability of a site, summed, scaled as the program says; a scalar."""
     point = point_of(message["fn"])
@@ -166,11 +162,8 @@ class Given(Messenger):
 class _StandIn(Messenger):
     # An improper distribution cannot be drawn from; any value in its support will do.
     def process_message(self, msg: dict) -> None:
-        if msg["type"] != "sample" or msg["value"] is not None or msg["is_observed"]:
-            return
-        if is_improper(msg["fn"]):
-            shape = tuple(msg["kwargs"].get("sample_shape", ())) + tuple(msg["fn"].shape())
-            msg["value"] = msg["fn"].support.feasible_like(jnp.zeros(shape))
+        if msg["value"] is None:
+            msg["value"] = improper_value(msg)
 
 
 class _Parameters(Messenger):

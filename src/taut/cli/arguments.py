@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
 
+import numpy as np
+
 from taut._core.errors import InputError, did_you_mean, first_few
 from taut.cli.settings import FromColumn, Setting, format_setting
 from taut.cli.signature import underlying
@@ -76,7 +78,7 @@ def match_arguments(model: Callable, table: Table, settings: Mapping[str, Settin
     left = [_left_none(name, chosen, table) for name in left_none]
     if problems:
         # What is no more than a remark of a call that can be made may be what is wrong with it.
-        raise InputError([*problems, *left])
+        raise InputError([*problems, *_not_finite(values), *left])
 
     first = [n for n, p in wanted.items() if p.kind is Parameter.POSITIONAL_ONLY and n in values]
     return Arguments(
@@ -85,6 +87,14 @@ def match_arguments(model: Callable, table: Table, settings: Mapping[str, Settin
         settings={name: format_setting(setting) for name, setting in chosen.items()},
         remarks=(*remarks, *left),
     )
+
+
+def _not_finite(values: Mapping[str, Any]) -> list[str]:
+    """Say which values are not finite, where the model cannot be run to see if it minds."""
+    from taut.targets.not_finite import suspected_arguments
+
+    arrays = {name: v for name, v in values.items() if isinstance(v, np.ndarray)}
+    return suspected_arguments(list(arrays), list(arrays.values()), ())
 
 
 def _plain(name: str) -> str:

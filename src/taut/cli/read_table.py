@@ -31,7 +31,11 @@ def read_table(path: str | Path) -> Table:
             wrong inside the file is said in the table.
         MissingExtraError: If the library that reads this kind of file is not installed.
     """
+    if not str(path).strip():
+        raise InputError("the name of the data file is empty")
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"the data file {path} is a folder; name a file in it")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(

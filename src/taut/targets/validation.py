@@ -148,8 +148,9 @@ class ObservedCheck:
         finite, support = np.isfinite(value), self._support(leaves)
         if support is None:
             return finite
-        inside = np.asarray(support(value))
-        return inside & finite.all(axis=tuple(range(inside.ndim, value.ndim)))
+        rows = value.shape[: value.ndim - support.event_dim]
+        inside = _by_datum(np.asarray(support(value)), rows)
+        return inside & finite.all(axis=tuple(range(len(rows), value.ndim)))
 
     def _support(self, leaves: Sequence[Any]) -> Any:
         """Return the support, or None where it depends on more than the data."""
@@ -266,14 +267,26 @@ def _support_problem(name: str, support: Any, value: np.ndarray) -> str | None:
     outside = np.argwhere(~inside)
     if len(outside) == 0:
         return None
-    if inside.ndim < value.ndim:  # one verdict for a whole event
-        values = first_few([f"{_index(r)}: {value[tuple(r)]}" for r in outside], 3)
-    else:
-        values = first_few([f"{_index(r)} is {value[tuple(r)]:g}" for r in outside], 3)
+    # One verdict for each event; and one datum may face a bound for each row.
+    event = value.shape[value.ndim - support.event_dim :]
+    value = np.broadcast_to(value, inside.shape + event)
+    told = (f"{_index(r)}{':' if event else ' is'} {_shown(value[tuple(r)])}" for r in outside)
+    values = first_few(list(told), 3)
     return (
         f"site {name!r}: {len(outside)} of {inside.size} data lie outside the support of its "
         f"distribution ({_support_words(support)}): {values}"
     )
+
+
+def _by_datum(inside: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
+    """Whether each datum is inside the support, of verdicts for each bound that it faces."""
+    more = inside.ndim - len(rows)
+    wide = (axis for axis, size in enumerate(rows, more) if size < inside.shape[axis])
+    return np.reshape(inside.all(axis=(*range(more), *wide)), rows)
+
+
+def _shown(value: np.ndarray) -> str:
+    return f"{value:g}" if np.ndim(value) == 0 else str(value)
 
 
 def _support_words(support: Any) -> str:
