@@ -8,7 +8,7 @@ from batches import covariance, gaussian, positive
 from seeds import SEEDS
 
 from taut.diagnostics.short_hmc import ShortHmc, continue_chains
-from taut.diagnostics.walk import FULL, THIN
+from taut.diagnostics.walk import FULL, THIN, Walk
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mean_field import MeanFieldNormal
 from taut.guides.triangular import TriangularFlow
@@ -154,3 +154,15 @@ def test_settled_chains_are_continued_with_new_draws(seed, within_error):
     np.testing.assert_array_equal(log_p, batch(further)[0])
     assert not np.isin(further, states).any()
     _check_moments(further.reshape(-1, FULL.chains, DIM), mean, np.diag(cov), within_error)
+
+
+@each_seed
+def test_steps_that_are_far_too_long_are_counted(seed):
+    # The energy of the narrow coordinate rises by about (0.5 / 1e-3)^2 in a step.
+    narrow = gaussian(np.zeros(2), np.diag([1.0, 1e-6]))
+    wide = gaussian(np.zeros(2), np.eye(2))
+    guide = MeanFieldNormal(np.zeros(2), np.ones(2))
+    start = np.random.default_rng(seed).standard_normal((FULL.chains, 2)) * [1.0, 1e-3]
+    for batch, share in ((narrow, 1.0), (wide, 0.0), (positive(wide), 0.0)):
+        walk = Walk(batch, np.abs(start), guide, FULL, np.random.default_rng(seed))
+        assert walk.round(adapt=False).diverged == pytest.approx(share, abs=0.01)

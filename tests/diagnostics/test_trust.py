@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from taut.diagnostics.finding import Finding
 from taut.diagnostics.psis import Weights
 from taut.diagnostics.short_hmc import Chains
 from taut.diagnostics.solutions import Solutions
@@ -30,7 +31,7 @@ def _ratios(log_evidence, largest=0.0):
     return ratios
 
 
-def _chains(drift=0.0, ratio=1.0, settled=True, chains=256, confirmed=False, groups=1, beyond=0.0):
+def _chains(drift=0.0, ratio=1.0, settled=True, chains=256, confirmed=False, groups=1, **more):
     # States that do not vary within a chain: as many effective draws as chains.
     states = np.tile(np.random.default_rng(0).standard_normal((1, chains, 2)), (16, 1, 1))
     log_p = np.zeros((16, chains))
@@ -47,7 +48,7 @@ def _chains(drift=0.0, ratio=1.0, settled=True, chains=256, confirmed=False, gro
         rounds=1,
         acceptance=0.8,
         confirmed=confirmed,
-        beyond=beyond,
+        **more,
     )
 
 
@@ -70,6 +71,8 @@ class Case:
     skipped: str = ""
     complete: bool = True
     rungs: dict = dataclasses.field(default_factory=dict)
+    endless: tuple = ()
+    about_draws: Finding | None = None
 
     def judge(self):
         return judge(
@@ -82,6 +85,8 @@ class Case:
             self.skipped,
             self.complete,
             rungs=self.rungs,
+            endless=self.endless,
+            about_draws=self.about_draws,
         )
 
 
@@ -89,6 +94,7 @@ def _stopped(reason, gap):
     return Verdict(False, reason, "stopped", gap)
 
 
+NO_DRAWS = Finding("draws", 1.0, 0.0, "bad", "Those of a are not finite.")
 SKIPPED = "Short HMC was skipped."
 NO_CHAINS = {"chains": None, "skipped": SKIPPED}
 
@@ -293,6 +299,26 @@ RULES = {
     ),
     "a heavy tail": ({"tails": {"b": Tail(30.0, 0.1)}}, "tails", "doubt", "usable"),
     "a power's tail": ({"tails": {"b": Tail(9.0, 0.4)}}, "tails", "doubt", "usable"),
+    "trajectories that diverge": (
+        {"chains": _chains(diverged=0.021)},
+        "divergences",
+        "doubt",
+        "usable",
+    ),
+    "no end of the density": ({"endless": (1,)}, "integral", "bad", "not trusted"),
+    "draws that are none": ({"about_draws": NO_DRAWS}, "draws", "bad", "not trusted"),
+    "an end that is no optimum": (
+        {"verdict": Verdict(True, "converged", "the optimiser converged", 10.1)},
+        "optimiser",
+        "bad",
+        "not trusted",
+    ),
+    "a gap that is large for few latents": (
+        {"verdict": Verdict(True, "converged", "the optimiser converged", 9.9)},
+        "optimiser",
+        "good",
+        "trusted",
+    ),
 }
 
 
@@ -306,6 +332,12 @@ def test_a_rule(name):
     # Nothing else is amiss, but for what the change itself brings with it.
     worse = {f.name for f in trust.findings if f.level in ("doubt", "bad")} - {finding}
     assert worse <= {"short HMC"}
+
+
+def test_a_few_divergences_are_not_told():
+    trust = dataclasses.replace(Case(), chains=_chains(diverged=0.019)).judge()
+    assert "divergences" not in {finding.name for finding in trust.findings}
+    assert trust.word == "trusted"
 
 
 def test_the_worst_finding_decides_and_comes_first():
@@ -402,6 +434,8 @@ SOURCES = {
     "unreliable weights": (_weights(0.8, 0.8), _chains(), "chains"),
     "chains that move": (_weights(0.6, 0.3), _chains(settled=False), "weights"),
     "no chains": (_weights(0.6, 0.3), None, "weights"),
+    "equal weights of a heavy tail": (_weights(1.3, 0.95), _chains(), "chains"),
+    "the same without chains": (_weights(1.3, 0.95), None, "weights"),
     "a heavy tail, still better": (_weights(0.9, 0.3), None, "weights"),
     "a tail without a mean": (_weights(1.1, 0.3), None, "guide"),
     "too few effective draws": (_weights(0.6, 0.02), None, "guide"),
@@ -417,5 +451,6 @@ def test_where_draws_come_from(name):
 def test_weights_that_cannot_be_relied_on_are_worth_nothing():
     assert weights_worth(_weights(0.7, 0.5)) == 0.5 * DRAWS
     assert weights_worth(_weights(0.71, 0.5)) == 0.0
-    assert weights_worth(_weights(0.71, 0.9)) == 0.9 * DRAWS
+    # Nearly equal ones neither: the guide's tails may end where the posterior's go on.
+    assert weights_worth(_weights(0.71, 0.9)) == 0.0
     assert weights_worth(_weights(0.2, 99 / DRAWS)) == 0.0

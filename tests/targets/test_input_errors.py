@@ -304,6 +304,55 @@ def test_numbers_that_are_python_objects():
     assert problem == "site 'y': the data hold numbers as Python objects; use .astype(float)"
 
 
+NO_LOG_PROB = {
+    "floats for whole numbers": (
+        lambda: dist.Normal().expand([3]).to_event(1),
+        np.array([0.0, 1.0, 2.0]),
+        lambda a: dist.Categorical(logits=a),
+        r"its data are float32: give whole numbers, y.astype\(int\)",
+    ),
+    "a list": (
+        lambda: dist.Normal([0, 1], 1.0),
+        np.ones(2),
+        lambda a: dist.Normal(a, 1.0),
+        r"its loc is \[0, 1\]; give it a number or an array.*",
+    ),
+    "nothing": (
+        lambda: dist.Normal(None, 1.0),
+        np.ones(2),
+        lambda a: dist.Normal(a, 1.0),
+        r"its loc is None; give it a number or an array.*",
+    ),
+    "shapes": (
+        lambda: dist.Dirichlet(jnp.ones(4)),
+        np.array([1, 2, 3]),
+        lambda a: dist.Multinomial(6, a),
+        r"shapes: value \(3,\), probs \(4,\), .*",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_LOG_PROB)
+def test_a_log_probability_that_cannot_be_computed(name):
+    a, y, fn, said = NO_LOG_PROB[name]
+
+    def model(y):
+        value = numpyro.sample("a", a())
+        numpyro.sample("y", fn(value), obs=y)
+
+    (problem,) = _said(_fit, model, y)
+    assert re.fullmatch(rf"site '[ay]': the log probability of its \w+ cannot be .*{said}", problem)
+
+
+def test_a_site_whose_name_is_a_number():
+    def model(y):
+        a = numpyro.sample(3, dist.Normal(0.0, 1.0))
+        numpyro.sample("y", dist.Normal(a, 1.0), obs=y)
+
+    (problem,) = _said(_fit, model, np.ones(3))
+    assert problem == "names of sites must be text; give those called 3 another name"
+
+
 @pytest.mark.parametrize("y", [["a"] * len(X), np.array(["a"] * len(X))])
 def test_data_that_are_text(y):
     (problem,) = _said(_fit, line, X, y=y)

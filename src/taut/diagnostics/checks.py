@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from taut._core.resampling import resample
 from taut.diagnostics.dips import beyond_a_dip
+from taut.diagnostics.improper import endless
 from taut.diagnostics.psis import Weights, importance_weights
 from taut.diagnostics.response import response_ratios
 from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, Chains, ShortHmc
@@ -65,6 +66,7 @@ class Checks:
         complete: no check was switched off or stopped.
         response: sds by linear response over those of a mean-field guide (dim,); None for others,
             and where they would have cost more than the other checks.
+        endless: coordinates along which the density hardly falls off.
     """
 
     weighed: Draws | None
@@ -77,6 +79,7 @@ class Checks:
     independent: int
     complete: bool = True
     response: Float[np.ndarray, " dim"] | None = None
+    endless: tuple[int, ...] = ()
 
 
 def run_checks(
@@ -113,14 +116,21 @@ def run_checks(
     if not wanted:
         return Checks(weighed, weights, None, reason, z, log_p, "guide", len(z), complete=False)
     if work > COSTLY_WORK and not doubtful(weights):
-        return _choose(weighed, weights, None, TOO_EXPENSIVE, None, rng)
+        return _falling(_choose(weighed, weights, None, TOO_EXPENSIVE, None, rng), monitor)
     schedule = choose_schedule(work, spent)
     optional = spent + ALLOWED_WORK / work
     chains = _run_chains(guide, weighed, weights, schedule, monitor, work, optional, rng)
     rounding = resolution * float(np.abs(log_p[np.isfinite(log_p)]).mean())
     most = monitor.gradients - spent
     response = response_ratios(monitor, guide, rounding, most, rng.spawn(1)[0])
-    return _choose(weighed, weights, chains, "", response, rng)
+    return _falling(_choose(weighed, weights, chains, "", response, rng), monitor)
+
+
+def _falling(checks: Checks, monitor: Monitor) -> Checks:
+    """Look whether the density falls off, where that costs no more than the weights did."""
+    if 2 * checks.z.shape[1] > WEIGHED_DRAWS:
+        return checks
+    return dataclasses.replace(checks, endless=endless(monitor, checks.z, checks.log_p))
 
 
 def draw_to_weigh(guide: Guide, monitor: Monitor, rng: np.random.Generator) -> Draws:

@@ -113,7 +113,8 @@ def fit_pareto(excess: Float[np.ndarray, " tail"]) -> tuple[float, float]:
     theta += 1.0 / excess[-1]
     shapes = np.log1p(-theta[:, None] * excess).mean(axis=1)
     log_likelihood = count * (np.log(-(theta / shapes)) - shapes - 1.0)
-    weights = 1.0 / np.exp(log_likelihood - log_likelihood[:, None]).sum(axis=1)
+    with np.errstate(over="ignore"):  # a weight of zero
+        weights = 1.0 / np.exp(log_likelihood - log_likelihood[:, None]).sum(axis=1)
     keep = weights >= 10.0 * np.finfo(float).eps
     weights, theta = weights[keep] / weights[keep].sum(), theta[keep]
     mean = (theta * weights).sum()

@@ -54,6 +54,7 @@ class Chains:
         settled: the last round moved no mean and no spread and forgot its start.
         rounds: how many rounds were run.
         acceptance: mean acceptance of the last round.
+        diverged: share of its trajectories whose energy went astray.
         confirmed: a long run of doubling windows found no movement either.
         beyond: share of states beyond a dip of the density; None if not looked for.
     """
@@ -68,6 +69,7 @@ class Chains:
     settled: bool
     rounds: int
     acceptance: float
+    diverged: float = 0.0
     confirmed: bool = False
     beyond: float | None = None
 
@@ -148,6 +150,7 @@ class ShortHmc:
                 settled,
                 number,
                 acceptance,
+                latest.diverged,
             )
             if settled:
                 return
@@ -187,6 +190,7 @@ class ShortHmc:
                 confirmed=quiet >= QUIET_WINDOWS and enough,
                 rounds=rounds,
                 acceptance=acceptance,
+                diverged=latest.diverged,
             )
             hopeless = window >= SHORT_WINDOW and change > HOPELESS
             if chains.confirmed or hopeless:
@@ -211,6 +215,7 @@ class ShortHmc:
             np.concatenate([part.log_p for part in parts]),
             np.concatenate([part.positions for part in parts]),
             float(np.mean([part.acceptance for part in parts])),
+            float(np.mean([part.diverged for part in parts])),
         )
 
     def extend(self, chains: Chains) -> Chains:
@@ -227,6 +232,7 @@ class ShortHmc:
             sd_ratio=moments.sd,
             rounds=chains.rounds + 1,
             acceptance=latest.acceptance,
+            diverged=np.average([chains.diverged, latest.diverged], weights=[chains.rounds, 1]),
         )
 
 
@@ -270,8 +276,9 @@ class _Moments:
 
     def against(self, before: "_Moments") -> tuple[float, float, float]:
         """Return the largest shift in sds, the largest factor on a sd, and a shift's error."""
-        moved = (np.abs(self.mean - before.mean) / self.sd).max()
-        change = np.maximum(self.sd / before.sd, before.sd / np.maximum(self.sd, 1e-300)).max()
+        now, then = np.maximum(self.sd, 1e-300), np.maximum(before.sd, 1e-300)
+        moved = (np.abs(self.mean - before.mean) / now).max()
+        change = np.maximum(now / then, then / now).max()
         worth = (max(each.effective, 1e-300) for each in (self, before))
         return moved, change, np.sqrt(sum(1.0 / each for each in worth))
 

@@ -69,8 +69,9 @@ def heavy_tails(
     values: Float[np.ndarray, "draws scalars"],
     limits: Limits = OF_SOME,
 ) -> dict[str, Tail]:
-    """Return the tail of each scalar whose kurtosis or shape is large."""
-    centred = np.asarray(values, float)
+    """Return the tail of each scalar whose kurtosis or shape is large; of finite draws only."""
+    values = np.asarray(values, float)
+    centred = np.where(np.isfinite(values).all(axis=0), values, 0.0)
     centred = centred - centred.mean(axis=0)
     # Scaled to one first: fourth powers overflow.
     centred = centred / np.maximum(np.abs(centred).max(axis=0), 1e-300)

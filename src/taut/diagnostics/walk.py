@@ -15,6 +15,10 @@ ACCEPTANCE = 0.8
 JITTER = 0.3
 LARGEST_COVARIANCE = 256
 
+# Nats by which the energy of a trajectory may rise before it is no trajectory any more: a step is
+# far too long for the scale of the density there (Hoffman and Gelman 2014, JMLR 15).
+DIVERGENT = 1000.0
+
 # Leapfrog steps of chains that go on because they are far off: they have farther to go.
 LONG_LEAPFROG = 5
 
@@ -67,12 +71,14 @@ class Round:
         log_p: their log densities (kept, chains).
         positions: the same states in the coordinates that were walked in (kept, chains, dim).
         acceptance: mean acceptance of the kept iterations.
+        diverged: share of their trajectories whose energy went astray.
     """
 
     states: Float[np.ndarray, "kept chains dim"]
     log_p: Float[np.ndarray, "kept chains"]
     positions: Float[np.ndarray, "kept chains dim"]
     acceptance: float
+    diverged: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,11 +167,11 @@ class Walk:
             leapfrog: gradients of one iteration, instead of the schedule's.
             adapt: False keeps the step size, and all iterations.
         """
-        kept, acceptances = [], []
+        kept, acceptances, strays = [], [], []
         schedule = self._schedule
         adapting = schedule.iterations - schedule.kept if adapt else 0
         for iteration in range(adapting + schedule.kept):
-            acceptance = self._iterate(leapfrog or schedule.leapfrog)
+            acceptance, diverged = self._iterate(leapfrog or schedule.leapfrog)
             if iteration < adapting:
                 gain = 1.0 / (1.0 + 0.4 * iteration)
                 self._step_size *= float(np.exp(gain * (acceptance - ACCEPTANCE)))
@@ -173,8 +179,10 @@ class Walk:
             else:
                 kept.append((self._place.z, self._place.log_p, self._place.position))
                 acceptances.append(acceptance)
+                strays.append(diverged)
         states, log_p, positions = map(np.array, zip(*kept, strict=True))
-        return Round(states, log_p, positions, float(np.mean(acceptances)))
+        acceptance, diverged = float(np.mean(acceptances)), float(np.mean(strays))
+        return Round(states, log_p, positions, acceptance, diverged)
 
     def _at(self, position: np.ndarray) -> _Place:
         if self._flow is None:
@@ -194,8 +202,8 @@ class Walk:
         value = np.where(finite, log_p + log_det, -np.inf)
         return _Place(z, log_p, position, value, self._flow.pull(layers, gradient))
 
-    def _iterate(self, leapfrog: int) -> float:
-        """Move every chain once; return the mean acceptance probability."""
+    def _iterate(self, leapfrog: int) -> tuple[float, float]:
+        """Move every chain once; return the mean acceptance, and the share that diverged."""
         root, place = self._root, self._place
         dice, self._dice = self._throw(place.position.shape), None
         size, momentum = self._step_size * dice.jitter, dice.momentum
@@ -207,11 +215,14 @@ class Walk:
                 last = leap == leapfrog - 1
                 momentum = momentum + (0.5 if last else 1.0) * size * root.pull(place.gradient)
             after = place.value - 0.5 * (momentum**2).sum(axis=1)
-            probability = np.exp(np.minimum(after - before, 0.0))
+            gained = after - before
+            probability = np.exp(np.minimum(gained, 0.0))
+            # Where there is no density a step ends at an edge: that says nothing of its length.
+            diverged = (gained < -DIVERGENT) & np.isfinite(gained)
         probability = np.where(np.isfinite(probability), probability, 0.0)
         accepted = dice.threshold < probability
         self._place = place.where(accepted, self._place)
-        return float(probability.mean())
+        return float(probability.mean()), float(diverged.mean())
 
     def _throw(self, shape: tuple[int, ...]) -> "_Dice":
         """Return what the next iteration needs, drawn while others compute or now."""

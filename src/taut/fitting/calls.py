@@ -10,6 +10,8 @@ import numpy as np
 
 from taut._core.errors import InputError
 from taut._core.precision import native_dtype
+from taut.diagnostics.finding import Finding
+from taut.diagnostics.improper import no_draws
 from taut.diagnostics.solutions import Solutions
 from taut.diagnostics.tails import OF_MANY, OF_SOME, Limits, Tail, close, heavy_tails
 from taut.diagnostics.trust import judge
@@ -103,6 +105,8 @@ def fit(
         own.findings_at(outcome.guide) if own else (),
         outcome.rungs,
         checked.response,
+        checked.endless,
+        _about_draws(bound, pool),
     )
     record = Record(
         guide=outcome.guide,
@@ -171,9 +175,17 @@ def _solutions(search: Any, outcome: Outcome) -> Solutions:
 
 
 def _tails(bound: Target, pool: Pool, limits: Limits = OF_SOME) -> dict[str, Tail]:
+    return heavy_tails(*_scalars(bound, pool), limits)
+
+
+def _about_draws(bound: Target, pool: Pool) -> Finding | None:
+    return no_draws(*_scalars(bound, pool), bound.program.coordinate_names(), pool.z)
+
+
+def _scalars(bound: Target, pool: Pool) -> tuple[list[str], np.ndarray]:
     names = [site.name for site in bound.program.sites]
     labels = [label for n in names for label in scalar_names(n, pool.values[n].shape[1:])]
-    return heavy_tails(labels, pool.flat(names), limits)
+    return labels, pool.flat(names)
 
 
 def _versions(libraries: Sequence[str]) -> dict[str, str]:

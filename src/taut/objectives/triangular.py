@@ -159,6 +159,7 @@ class Terms:
         return dataclasses.replace(guide, pairs=self.pairs, bend=bend, stretch=stretch)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows promises nothing that is clear
 def grow(terms: Terms, evaluation: FlowEvaluation, least: float) -> Terms:
     """Take on the terms whose path gradient is clear and promises more than `least` nats each.
 

@@ -166,5 +166,6 @@ _MADE: dict[str, Callable] = {
     "slice": _slice,
     "gather": _pick,
     "concatenate": lambda params, shape, *values: np.concatenate(values, params["dimension"]),
+    "stack": lambda params, shape, *values: np.stack(values, params["axis"]),
     "transpose": lambda params, shape, value: value.transpose(params["permutation"]),
 }

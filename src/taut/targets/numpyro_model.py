@@ -16,6 +16,7 @@ from jax.extend.core import ClosedJaxpr
 from numpyro import handlers
 from numpyro.primitives import Messenger
 
+from taut._core.errors import InputError
 from taut._core.fingerprint import Watch
 from taut._core.precision import native_dtype
 from taut.targets.arguments import Arguments
@@ -24,7 +25,7 @@ from taut.targets.diagnosis import explain_sites
 from taut.targets.indices import IndexCheck, index_remarks
 from taut.targets.program import Program, Site
 from taut.targets.site_log_prob import is_real, site_log_prob, site_log_prob_inside
-from taut.targets.validation import ObservedCheck
+from taut.targets.validation import ObservedCheck, no_log_prob
 
 
 class ModelProgram(Program):
@@ -186,11 +187,18 @@ def transport(latent_of: Callable[[dict], Any], jacobians: list[Any]) -> Callabl
 
 
 def log_density_of(trace: Mapping[str, dict], jacobians: Sequence[Any], dtype: Any) -> Any:
-    """Return the log density of a traced run whose latents came from a latent vector."""
+    """Return the log density of a traced run whose latents came from a latent vector.
+
+    Raises:
+        InputError: a site's distribution cannot compute the log probability of its value.
+    """
     total = sum(jacobians, start=jnp.zeros((), dtype))
     for site in trace.values():
         if site["type"] == "sample":
-            total = total + jnp.sum(site_log_prob_inside(site))
+            try:
+                total = total + jnp.sum(site_log_prob_inside(site))
+            except Exception as error:
+                raise InputError(no_log_prob(site, error)) from error
     return total
 
 

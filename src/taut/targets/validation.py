@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from numpyro.distributions import biject_to
 
 from taut._core.errors import first_few
 from taut.targets.arguments import text_in
+from taut.targets.location import plain_words
 from taut.targets.site_log_prob import unwrapped
 
 CANNOT_SAMPLE = frozenset({"ImproperUniform"})
@@ -45,6 +47,8 @@ def check_latents(trace: dict) -> list[str]:
     """Find models without latents, discrete latents, and supports without a bijection."""
     if not trace:
         return [NO_SITES]
+    if unnamed := [name for name in trace if not isinstance(name, str)]:
+        return [f"names of sites must be text; give those called {first_few(unnamed)} another name"]
     latents = {n: m for n, m in trace.items() if m["type"] == "sample" and not m["is_observed"]}
     if not latents:
         return [NO_LATENTS]
@@ -243,6 +247,24 @@ def _shape_problems(name: str, message: dict) -> list[str]:
         return [f"{what}, which do not fit together; {fix}"]
     times = math.prod(joint) // max(1, math.prod(rows))
     return [f"{what}; broadcast against each other every datum would count {times} times; {fix}"]
+
+
+def no_log_prob(site: dict, error: Exception) -> str:
+    """Say that a distribution cannot compute the log probability of a site's value, and why."""
+    fn, value = unwrapped(site["fn"]), site["value"]
+    label = type(fn).__name__
+    what = f"site {site['name']!r}: the log probability of its {label} cannot be computed"
+    arguments = {n: vars(fn).get(n) for n in getattr(fn, "arg_constraints", {}) if n in vars(fn)}
+    wrong = {n: v for n, v in arguments.items() if v is None or isinstance(v, list | tuple | str)}
+    if wrong:
+        found = ", ".join(f"{n} is {'None' if v is None else repr(v)}" for n, v in wrong.items())
+        return f"{what}: its {found}; give it a number or an array, as in jnp.array([0.0, 1.0])"
+    said = f"{what}: {plain_words(error)}"
+    inexact = jnp.issubdtype(jnp.result_type(value), jnp.inexact)
+    if inexact and getattr(fn.support, "is_discrete", False):
+        return f"{said}; its data are {jnp.result_type(value)}: give whole numbers, y.astype(int)"
+    shapes = [f"{n} {np.shape(v)}" for n, v in arguments.items()]
+    return f"{said} (shapes: value {np.shape(value)}{''.join(', ' + s for s in shapes)})"
 
 
 def not_finite_words(value: Any) -> str:
