@@ -195,8 +195,8 @@ def starts_where_no_density_is(y):
 
 CASES = [
     (missing, "error", "missing", "'sigma' (shape (), support positive) is not in the guide"),
-    (misspelt, "error", "misspelt", "samples 'sigmaa', which the model does not have; the model's"),
-    (misspelt, "error", "misspelt", "'sigma' is not in the guide (did you mean 'sigma'?)"),
+    (misspelt, "error", "misspelt", "samples 'sigmaa', which the model does not have (did"),
+    (misspelt, "error", "misspelt", "(did you mean 'sigma'?), and does not sample"),
     (extra, "error", "extra", "the guide samples 'b', which the model does not have"),
     (wrong_shape, "error", "shape", "has shape (3,) in the guide and shape () in the model"),
     (observed_site, "error", "observed", "the guide samples 'y', which the model observes"),

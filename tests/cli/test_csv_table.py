@@ -144,3 +144,15 @@ def test_a_file_that_is_not_text_says_so(read):
     assert the_problem(table) == (
         "data.csv is not UTF-8 text (byte 4); save it as CSV in UTF-8 encoding"
     )
+
+
+def test_columns_separated_by_spaces_are_the_only_problem(read):
+    table = read("x y  sigma\n1 2 3\n")
+    assert the_problem(table).startswith("data.csv, line 1: the columns seem to be separated by")
+    assert not table.columns
+
+
+def test_decimal_commas(read):
+    columns = read("x;y\n1,5;1\n-2,5e3;2\n").columns
+    assert "has decimal commas, such as '-2,5e3'; write points" in columns["x"].reason
+    assert columns["y"].tolist() == [1, 2]

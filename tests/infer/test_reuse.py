@@ -1,12 +1,14 @@
 """New data of the same shapes trace and compile nothing."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro import handlers
 
+import taut
 from taut._core.errors import InputError
 from taut.infer import SVI, Predictive, Trace_ELBO, autoguide, optim
 from taut.infer.structure_key import structure_key
@@ -169,3 +171,63 @@ PLACE = {"at": 0.0}
 )
 def test_optimisers_and_objectives_are_the_same_if_they_compute_the_same(one, other, same):
     assert (structure_key(one()) == structure_key(other())) is same
+
+
+class _Held:
+    def __init__(self, y):
+        self.y = y
+
+
+def _of_object(data):
+    a = numpyro.sample("a", dist.Normal(0.0, 10.0))
+    numpyro.sample("y", dist.Normal(a, 1.0), obs=data.y)
+
+
+def test_what_an_object_holds_may_change():
+    data = _Held(jnp.ones(20))
+    svi = SVI(_of_object, autoguide.AutoNormal(_of_object), optim.Adam(0.1), Trace_ELBO())
+    state = svi.init(jax.random.key(0), data)
+    before = svi.evaluate(state, data)
+    assert svi.update(state, data)[1] == pytest.approx(float(before), rel=1e-5)
+    for new in (jnp.full(20, 7.0), np.full(20, 7.0)):
+        data.y = new
+        fresh = svi.evaluate(state, _Held(jnp.full(20, 7.0)))
+        assert fresh > before + 100.0
+        assert svi.evaluate(state, data) == pytest.approx(float(fresh), rel=1e-5)
+        assert svi.update(state, data)[1] == pytest.approx(float(fresh), rel=1e-5)
+    data.y[:] = 0.0
+    assert svi.evaluate(state, data) < fresh - 100.0
+
+
+def _in_order(table, **more):
+    for name, column in {**table, **more}.items():
+        a = numpyro.sample(f"a_{name}", dist.Normal(0.0, 10.0))
+        numpyro.sample(f"y_{name}", dist.Normal(a, 1.0), obs=column)
+
+
+def test_dictionaries_keep_their_order():
+    call = {"table": {"z": jnp.ones(3), "a": jnp.zeros(3)}, "y": jnp.ones(1), "c": 2.0}
+    guide = autoguide.AutoNormal(_in_order)
+    svi = SVI(_in_order, guide, optim.Adam(0.1), Trace_ELBO())
+    result = svi.run(jax.random.key(0), 5, progress_bar=False, **call)
+    peer = numpyro.infer.SVI(
+        _in_order,
+        numpyro.infer.autoguide.AutoNormal(_in_order),
+        numpyro.optim.Adam(0.1),
+        numpyro.infer.Trace_ELBO(),
+    )
+    theirs = peer.run(jax.random.key(0), 5, progress_bar=False, **call)
+    np.testing.assert_allclose(result.losses, theirs.losses, rtol=1e-4)
+    sites = list(taut.target(_in_order, **call).program.sites)
+    assert [site.name for site in sites] == ["a_z", "a_a", "a_y", "a_c"]
+
+
+@pytest.mark.parametrize("debug", [jax.disable_jit, lambda: jax.debug_nans(True)])
+def test_a_run_can_be_debugged(debug):
+    def run():
+        svi = SVI(_of_object, autoguide.AutoNormal(_of_object), optim.Adam(0.1), Trace_ELBO())
+        return svi.run(jax.random.key(0), 3, _Held(jnp.ones(20)), progress_bar=False).losses
+
+    with debug():
+        found = run()
+    np.testing.assert_allclose(found, run(), rtol=1e-5)

@@ -1,5 +1,6 @@
 """Mistakes in a model and its data are errors before any optimisation, with what would fix them."""
 
+import random
 import re
 
 import jax
@@ -487,6 +488,36 @@ def test_a_model_that_raises_an_error_of_its_own():
     (problem,) = _said(_fit, model, X)
     assert "raised KeyError at test_input_errors.py:" in problem
     assert "(`raise KeyError(\"no such column\")`): 'no such column'" in problem
+
+
+def test_a_delta_is_no_latent():
+    def model(y):
+        a = numpyro.sample("a", dist.Delta(1.0))
+        b = numpyro.sample("b", dist.Normal(a, 1.0))
+        numpyro.sample("y", dist.Normal(b, 1.0), obs=y)
+
+    (problem,) = _said(_fit, model, np.ones(3))
+    assert problem.startswith("site 'a' is a Delta, a value that is known")
+
+
+def test_data_that_are_empty_are_noted():
+    def model(y):
+        a = numpyro.sample("a", dist.Normal())
+        numpyro.sample("y", dist.Normal(a, 1.0), obs=y)
+
+    note = "the data of site 'y' are empty, so they say nothing"
+    assert note in _fit(model, np.zeros(0), checks=False).notes
+    assert note not in _fit(model, np.zeros(1), checks=False).notes
+
+
+@pytest.mark.parametrize("draw", [lambda: np.random.normal(), lambda: random.gauss()])
+def test_random_numbers_of_the_models_own_are_noted(draw):
+    def model(y):
+        a = numpyro.sample("a", dist.Normal(draw(), 1.0))
+        numpyro.sample("y", dist.Normal(a, 1.0), obs=y)
+
+    (note,) = _fit(model, np.ones(3), checks=False).notes
+    assert note.startswith("the model draws random numbers of NumPy's or Python's own")
 
 
 def test_two_sites_of_one_name():

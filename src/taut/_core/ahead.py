@@ -32,10 +32,14 @@ class Ahead:
         Returns:
             Shapes of what a call returns.
         """
+        if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+            return jax.eval_shape(self._jitted, *arguments)
         return self._prepared(_form(arguments), arguments)[1]
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function; the first call for a form of arguments waits until it is compiled."""
+        if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+            return self._jitted(*arguments)
         if any(isinstance(x, jax.Array) and x.committed for x in jax.tree.leaves(arguments)):
             # Arrays that were put on certain devices decide where the function runs.
             return self._jitted(*arguments)

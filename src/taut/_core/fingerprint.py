@@ -72,6 +72,11 @@ def fingerprint(function: Callable) -> Hashable:
     return _describe(function, set())
 
 
+def contents(thing: Any) -> Hashable:
+    """Return a key of an object that changes when what it holds changes."""
+    return Identity(thing), _describe(thing, set())
+
+
 class Watch:
     """Notices when what a function reads has changed, other than by running the function."""
 
@@ -178,6 +183,8 @@ def _describe(thing: Any, seen: set[Hashable], names: Collection[str] = ()) -> H
     if isinstance(thing, dict):
         items = tuple((repr(k), _describe(v, seen, names)) for k, v in thing.items())
         return ("dict", items)
+    if isinstance(thing, (set, frozenset)):
+        return (type(thing).__name__, frozenset(_describe(x, seen, names) for x in thing))
     return _describe_object(thing, seen, names)
 
 

@@ -81,8 +81,8 @@ def _misspelt(name: str, site: Site) -> Problem:
         "error",
         "misspelt",
         name,
-        f"the guide samples {name!r}, which the model does not have; the model's site "
-        f"{site.name!r} is not in the guide (did you mean {site.name!r}?)",
+        f"the guide samples {name!r}, which the model does not have (did you mean "
+        f"{site.name!r}?), and does not sample the model's site {site.name!r}",
         "guide and model call a site by the same name",
         f"Write {sample_line(site)}",
     )

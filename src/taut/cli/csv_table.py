@@ -17,6 +17,7 @@ import numpy as np
 from taut._core.errors import first_few
 from taut.cli.table import Table, Unusable, Value, as_value, text_column
 
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
@@ -40,6 +41,12 @@ def read_csv(path: Path) -> Table:
     if not rows:
         return _spoilt(path, f"{path} is empty; it needs a header row and rows of numbers")
     (header_number, header), *rows = rows
+    if len(header) == 1 and len(header[0].split()) > 1:
+        return _spoilt(
+            path,
+            f"{path}, line {header_number}: the columns seem to be separated by spaces; separate "
+            "them by commas, semicolons or tabs",
+        )
     problems = [
         *_header_problems(path, header_number, header),
         *_row_problems(path, len(header), rows),
@@ -101,6 +108,10 @@ def _column(path: Path, name: str, cells: list[tuple[int, str]]) -> Value | Unus
     if not wrong:
         return as_value(_to_array([cell for _, cell in cells]))
     texts = sorted({cell for _, cell in wrong if cell})
+    if texts and all(_DECIMAL_COMMA.fullmatch(text) for text in texts):
+        return Unusable(
+            f"the column {name!r} of {path} has decimal commas, such as {texts[0]!r}; write points"
+        )
     if texts and len(wrong) == len(cells):
         return text_column(f"the column {name!r} of {path}", texts)
     places = [f"line {number} ({repr(cell) if cell else 'empty'})" for number, cell in wrong]

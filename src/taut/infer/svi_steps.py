@@ -119,7 +119,7 @@ def loop(
         return Made(state, made.state, now, tried, finite, losses, kept)
 
     zero = jnp.zeros((), jnp.int32)
-    losses = jnp.full((CHUNK,), jnp.nan, dtype)
+    losses = jnp.zeros((CHUNK,), dtype)
     kept = jnp.zeros((KEPT, len(first)), first.dtype)
     start = Made(state, state, zero, zero, jnp.ones((), bool), losses, kept)
     return jax.lax.while_loop(lambda m: m.finite & (m.tried < count), next_block, start)

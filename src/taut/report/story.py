@@ -77,7 +77,9 @@ def tell(fit: Fitted) -> Story:
 def stopped_words(fit: Fitted) -> str:
     """Return after how many gradient evaluations the loop stopped, and why."""
     steps = fit.trace.gradients
-    spent = int(steps[-1]) if len(steps) else 0
+    # One that was stopped has spent all, whether or not its last step was finished.
+    stopped = fit.verdict.reason in ("budget", "interrupted") or not len(steps)
+    spent = fit.gradients if stopped else int(steps[-1])
     checks = fit.gradients - spent
     checked = f" ({checks:,} more for the checks)" if checks > 0 else ""
     return f"after {spent:,} gradients{checked}: {fit.verdict.message}"

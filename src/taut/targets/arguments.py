@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from taut._core.errors import InputError, did_you_mean
-from taut._core.fingerprint import Identity, array_key
+from taut._core.fingerprint import array_key, contents
 from taut._core.random_keys import is_random_key
 
 
@@ -111,11 +111,10 @@ def bind_arguments(model: Callable, args: tuple, kwargs: dict) -> Arguments:
 
 def flatten_arguments(model: Callable, args: tuple, kwargs: dict) -> Arguments:
     """Flatten arguments, whether or not the model takes them."""
-    args, kwargs = jax.tree_util.tree_map(
-        _as_value, (args, kwargs), is_leaf=lambda v: _is_number_list(v) or _is_table_column(v)
-    )
+    if not _takes_any_name(model):  # which it gets by name, in whatever order
+        kwargs = dict(sorted(kwargs.items()))
     flat, structure = jax.tree_util.tree_flatten_with_path(
-        (args, kwargs), is_leaf=lambda v: v is None
+        _in_order((args, kwargs)), is_leaf=lambda v: v is None
     )
     positions = _positional_names(model)
     names = tuple(_name(path, positions) for path, _ in flat)
@@ -201,6 +200,47 @@ def _positional_names(model: Callable) -> list[str]:
     return [p.name for p in parameters if p.kind in kinds]
 
 
+def _takes_any_name(model: Callable) -> bool:
+    try:
+        parameters = inspect.signature(model).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+
+
+class _Dict(dict):
+    """A dictionary that JAX takes apart as it is, and puts together as a plain one.
+
+    JAX sorts the keys of plain ones, and a model may go through them in the order they came in.
+    """
+
+
+def _plain(keys: Any, values: Any) -> Any:
+    return dict(zip(keys, values, strict=True))
+
+
+jax.tree_util.register_pytree_with_keys(
+    _Dict,
+    lambda d: ([(jax.tree_util.DictKey(k), v) for k, v in d.items()], tuple(d)),
+    _plain,
+    lambda d: (tuple(d.values()), tuple(d)),
+)
+
+
+def _in_order(tree: Any) -> Any:
+    """Return a tree of values fit to be flattened, whose plain dictionaries keep their order."""
+
+    def kept(value: Any) -> Any:
+        if type(value) is dict:
+            return _Dict((key, _in_order(item)) for key, item in value.items())
+        return _as_value(value)
+
+    def is_whole(value: Any) -> bool:
+        return type(value) is dict or _is_number_list(value) or _is_table_column(value)
+
+    return jax.tree_util.tree_map(kept, tree, is_leaf=is_whole)
+
+
 def _name(path: tuple, positions: list[str]) -> str:
     # path[0] chooses args or kwargs, path[1] the argument, the rest is inside it.
     index = path[1].idx if path[0].idx == 0 else None
@@ -266,4 +306,4 @@ def _static_key(value: Any) -> Hashable:
         return array_key(value)
     if isinstance(value, (int, float, complex, str, bytes, bool, type(None))):
         return (type(value).__name__, value)
-    return Identity(value)
+    return contents(value)

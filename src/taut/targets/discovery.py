@@ -1,6 +1,7 @@
 """One abstract run of a NumPyro model: its sites, concrete arguments, mistakes, and its density."""
 
 import dataclasses
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,10 @@ from taut.targets.validation import (
 
 NO_DATA = (
     "no site of the model is observed, so this is a fit of the prior; was obs= meant to be None?"
+)
+DRAWS_BY_ITSELF = (
+    "the model draws random numbers of NumPy's or Python's own when it is run, once for the whole "
+    "fit, so the fit depends on them: draw them before, and pass them as an argument"
 )
 
 
@@ -77,6 +82,7 @@ def discover(
         results[:] = _traced_values(trace, reading, jacobians, dtype)
         return reading
 
+    drawn = _global_random_state()
     try:
         with precision_of(dtype):
             reading, arguments, asked_for, traced = run_abstractly(
@@ -97,6 +103,8 @@ def discover(
             ]
         )
     notes = (*(_held_note(name) for name in held), *reading.notes)
+    if drawn != _global_random_state():
+        notes = (*notes, DRAWS_BY_ITSELF)
     program = ModelProgram(
         model,
         arguments,
@@ -110,6 +118,13 @@ def discover(
         at_vector(traced, reading.sites, dtype) if results else None,
     )
     return program, arguments
+
+
+def _global_random_state() -> tuple[Any, ...]:
+    """Return what changes when numbers are drawn from NumPy's or Python's own generator."""
+    numpys: Any = np.random.get_state(legacy=False)
+    state = numpys["state"]
+    return random.getstate(), state["key"].tobytes(), state["pos"], numpys["gauss"]
 
 
 def _first(one: Callable[[dict], Any], other: Callable[[dict], Any], message: dict) -> Any:
@@ -161,7 +176,7 @@ class _Reading:
 def _read(trace: dict, learned: list[str], tracers: list[Any]) -> _Reading:
     shape_problems, checks = check_observed(trace, tracers)
     problems = (*check_params(learned), *check_latents(trace), *shape_problems)
-    notes = (*_subsampling_notes(trace), *_left_out_notes(trace))
+    notes = (*_subsampling_notes(trace), *_left_out_notes(trace), *_empty_notes(trace))
     if not any(m["type"] == "sample" and m["is_observed"] for m in trace.values()):
         notes = (*notes, NO_DATA)
     sites: list[Site] = []
@@ -223,6 +238,14 @@ def _left_out_notes(trace: dict) -> list[str]:
         "give each of its arrays a name"
         for name, value in values.items()
         if not _is_array(value)
+    ]
+
+
+def _empty_notes(trace: dict) -> list[str]:
+    return [
+        f"the data of site {name!r} are empty, so they say nothing"
+        for name, message in trace.items()
+        if message["type"] == "sample" and message["is_observed"] and np.size(message["value"]) == 0
     ]
 
 

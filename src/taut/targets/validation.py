@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from numpyro.distributions import biject_to
+from numpyro.distributions import Delta, biject_to
 
 from taut._core.errors import first_few
 from taut.targets.arguments import text_in
@@ -58,6 +58,12 @@ def check_latents(trace: dict) -> list[str]:
         problems.append(_discrete_problem(discrete))
     for name, message in latents.items():
         if name in discrete:
+            continue
+        if isinstance(unwrapped(message["fn"]), Delta):
+            problems.append(
+                f"site {name!r} is a Delta, a value that is known and nothing to infer: use "
+                f"numpyro.deterministic({name!r}, value) in its place"
+            )
             continue
         try:
             biject_to(message["fn"].support)

@@ -215,10 +215,12 @@ def test_medians_and_quantiles_are_those_of_numpyro(case, same_to_rounding):
         same_to_rounding(quantiles[name], value[None], np.float32)
 
 
-def test_quantiles_of_one_number_have_the_shapes_of_numpyros():
+def test_quantiles_have_the_shapes_of_numpyros():
     (mine, params), (reference, _) = _params(ours, "AutoNormal"), _params(theirs, "AutoNormal")
-    shapes = [jax.tree.map(jnp.shape, g.quantiles(params, 0.5)) for g in (mine, reference)]
-    assert shapes[0] == shapes[1]
+    for quantiles in (0.5, [0.1, 0.5, 0.9], (0.1, 0.5)):
+        found = [g.quantiles(params, quantiles) for g in (mine, reference)]
+        shapes = [jax.tree.map(jnp.shape, values) for values in found]
+        assert shapes[0] == shapes[1]
 
 
 def test_the_median_of_a_point_holds_what_the_model_draws():

@@ -73,7 +73,7 @@ class AutoNormal(AutoSites):
             shape is (1,), as in NumPyro.
         """
         bound = self._recall_fitted(params, args, kwargs)
-        levels = ndtri(jnp.atleast_1d(quantiles))
+        levels = ndtri(jnp.atleast_1d(jnp.asarray(quantiles)))
         parts = {}
         for latent in bound.structure.latents:
             loc, scale = self._moments(latent, params)
