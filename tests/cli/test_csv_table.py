@@ -156,3 +156,11 @@ def test_decimal_commas(read):
     columns = read("x;y\n1,5;1\n-2,5e3;2\n").columns
     assert "has decimal commas, such as '-2,5e3'; write points" in columns["x"].reason
     assert columns["y"].tolist() == [1, 2]
+
+
+def test_one_column_may_have_a_name_of_two_words(read):
+    assert read("body mass\n1.5\n2.5\n").columns["body mass"].tolist() == [1.5, 2.5]
+
+
+def test_commas_that_may_stand_for_thousands_are_no_decimal_commas(read):
+    assert "decimal" not in read("x;y\n1,234;1\n-2,345;2\n").columns["x"].reason

@@ -231,3 +231,37 @@ def test_a_run_can_be_debugged(debug):
     with debug():
         found = run()
     np.testing.assert_allclose(found, run(), rtol=1e-5)
+
+
+def test_an_object_that_the_model_changes_compiles_nothing_anew(compilations):
+    class Counter:
+        runs = 0
+
+    def model(counter, y):
+        counter.runs += 1
+        a = numpyro.sample("a", dist.Normal(0.0, 10.0))
+        numpyro.sample("y", dist.Normal(a, 1.0), obs=y)
+
+    counter, y = Counter(), jnp.ones(20)
+    svi = SVI(model, autoguide.AutoNormal(model), optim.Adam(0.1), Trace_ELBO())
+    state = svi.init(jax.random.key(0), counter, y)
+    state, _ = svi.update(state, counter, y)
+    runs = counter.runs
+    with compilations() as compiled:
+        state, _ = svi.update(state, counter, y)
+    assert (counter.runs, compiled) == (runs, [0])
+
+
+def test_a_deep_object_is_an_argument_like_any_other():
+    class Link:
+        def __init__(self, below):
+            self.below = below
+
+    def model(chain, y):
+        a = numpyro.sample("a", dist.Normal(0.0, 10.0))
+        numpyro.sample("y", dist.Normal(a, 1.0), obs=y)
+
+    chain = None
+    for _ in range(2000):
+        chain = Link(chain)
+    assert taut.target(model, chain, np.ones(3)).program.dim == 1

@@ -510,6 +510,35 @@ def test_data_that_are_empty_are_noted():
     assert note not in _fit(model, np.zeros(1), checks=False).notes
 
 
+def test_a_factor_has_no_data():
+    def model(y):
+        a = numpyro.sample("a", dist.Normal())
+        numpyro.factor("f", -(a**2))
+        with handlers.mask(mask=True):
+            numpyro.factor("g", -(a**2))
+        numpyro.sample("y", dist.Normal(a, 1.0), obs=y)
+
+    assert taut.target(model, np.ones(3)).program.notes == ()
+
+
+def test_any_generator_may_be_the_shared_one():
+    kept = np.random.get_bit_generator()
+    np.random.set_bit_generator(np.random.PCG64(1))
+    try:
+        assert taut.target(line, np.ones(3), y=np.ones(3)).program.notes == ()
+    finally:
+        np.random.set_bit_generator(kept)
+
+
+def test_keys_of_any_type_name_their_values():
+    def model(table, y):
+        a = numpyro.sample("a", dist.Normal())
+        numpyro.sample("y", dist.Normal(a, table[None] + table[1]), obs=y)
+
+    bound = taut.target(model, {None: 1.0, 1: 2.0}, np.ones(3))
+    assert bound.data_names == ("table[None]", "table[1]", "y")
+
+
 @pytest.mark.parametrize("draw", [lambda: np.random.normal(), lambda: random.gauss()])
 def test_random_numbers_of_the_models_own_are_noted(draw):
     def model(y):

@@ -10,9 +10,11 @@ not look changed by that, to whichever part of the library watches it.
 """
 
 import abc
+import collections
 import contextlib
 import functools
 import hashlib
+import itertools
 import pathlib
 import sys
 import threading
@@ -72,9 +74,58 @@ def fingerprint(function: Callable) -> Hashable:
     return _describe(function, set())
 
 
+class _Objects:
+    """Counts the changes of what objects hold, other than by running a user's function.
+
+    Args:
+        capacity: how many objects are remembered; one that returns later counts as changed.
+    """
+
+    def __init__(self, capacity: int):
+        self._capacity = capacity
+        self._seen: collections.OrderedDict[int, tuple[Identity, Hashable, int]]
+        self._seen = collections.OrderedDict()
+        self._versions = itertools.count()
+        self._lock = threading.RLock()
+
+    def key(self, thing: Any) -> Hashable:
+        """Return a key of an object that changes when what it holds changes."""
+        with self._lock:
+            before, now = self._seen.pop(id(thing), None), self._describe(thing)
+            if before is None or before[1] != now:
+                before = Identity(thing), now, next(self._versions)
+            self._seen[id(thing)] = before
+            if len(self._seen) > self._capacity:
+                self._seen.popitem(last=False)
+            return before[0], before[2]
+
+    def notice(self) -> None:
+        """Look at all objects for what the user has changed."""
+        with self._lock:
+            for identity, _, _ in list(self._seen.values()):
+                self.key(identity.thing)
+
+    def excuse(self) -> None:
+        """Take what has changed since for unchanged."""
+        with self._lock:
+            for place, (identity, _, version) in list(self._seen.items()):
+                self._seen[place] = identity, self._describe(identity.thing), version
+
+    @staticmethod
+    def _describe(thing: Any) -> Hashable:
+        try:
+            return _describe(thing, set())
+        except RuntimeError:
+            # Nested too deeply, or changed by another thread meanwhile.
+            return None
+
+
+_OBJECTS = _Objects(32)
+
+
 def contents(thing: Any) -> Hashable:
-    """Return a key of an object that changes when what it holds changes."""
-    return Identity(thing), _describe(thing, set())
+    """Return a key of an object that changes when the user changes what it holds."""
+    return _OBJECTS.key(thing)
 
 
 class Watch:
@@ -104,9 +155,11 @@ class Watch:
         for watch in related:
             # What the user has changed before must still be noticed.
             watch.changes()
+        _OBJECTS.notice()
         try:
             yield
         finally:
+            _OBJECTS.excuse()
             for watch in related:
                 watch._seen = fingerprint(watch._function)
 

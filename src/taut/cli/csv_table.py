@@ -18,6 +18,7 @@ from taut._core.errors import first_few
 from taut.cli.table import Table, Unusable, Value, as_value, text_column
 
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3},[0-9]{3}")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
@@ -41,7 +42,8 @@ def read_csv(path: Path) -> Table:
     if not rows:
         return _spoilt(path, f"{path} is empty; it needs a header row and rows of numbers")
     (header_number, header), *rows = rows
-    if len(header) == 1 and len(header[0].split()) > 1:
+    # One column may have a name of several words.
+    if len(header) == 1 and any(len(row[0].split()) > 1 for _, row in rows if row):
         return _spoilt(
             path,
             f"{path}, line {header_number}: the columns seem to be separated by spaces; separate "
@@ -108,7 +110,8 @@ def _column(path: Path, name: str, cells: list[tuple[int, str]]) -> Value | Unus
     if not wrong:
         return as_value(_to_array([cell for _, cell in cells]))
     texts = sorted({cell for _, cell in wrong if cell})
-    if texts and all(_DECIMAL_COMMA.fullmatch(text) for text in texts):
+    commas = texts and all(_DECIMAL_COMMA.fullmatch(text) for text in texts)
+    if commas and not all(_THOUSANDS.fullmatch(text) for text in texts):
         return Unusable(
             f"the column {name!r} of {path} has decimal commas, such as {texts[0]!r}; write points"
         )

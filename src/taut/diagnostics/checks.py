@@ -130,7 +130,11 @@ def _falling(checks: Checks, monitor: Monitor) -> Checks:
     """Look whether the density falls off, where that costs no more than the weights did."""
     if 2 * checks.z.shape[1] > WEIGHED_DRAWS:
         return checks
-    return dataclasses.replace(checks, endless=endless(monitor, checks.z, checks.log_p))
+    try:
+        found = endless(monitor, checks.z, checks.log_p)
+    except OutOfTime:  # what was found before stands
+        return checks
+    return dataclasses.replace(checks, endless=found)
 
 
 def draw_to_weigh(guide: Guide, monitor: Monitor, rng: np.random.Generator) -> Draws:

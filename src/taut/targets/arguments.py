@@ -215,13 +215,23 @@ class _Dict(dict):
     """
 
 
+@dataclasses.dataclass(frozen=True)
+class _Key:
+    """A key of a dictionary, of any type, in the name of a value."""
+
+    key: Any
+
+    def __str__(self) -> str:
+        return f"[{self.key!r}]"
+
+
 def _plain(keys: Any, values: Any) -> Any:
     return dict(zip(keys, values, strict=True))
 
 
 jax.tree_util.register_pytree_with_keys(
     _Dict,
-    lambda d: ([(jax.tree_util.DictKey(k), v) for k, v in d.items()], tuple(d)),
+    lambda d: ([(_Key(k), v) for k, v in d.items()], tuple(d)),
     _plain,
     lambda d: (tuple(d.values()), tuple(d)),
 )

@@ -28,7 +28,7 @@ from taut.targets.numpyro_model import (
 )
 from taut.targets.program import Site
 from taut.targets.random_weights import drawn_weights, left_to_learn
-from taut.targets.site_log_prob import is_real
+from taut.targets.site_log_prob import is_real, unwrapped
 from taut.targets.validation import (
     ObservedCheck,
     check_latents,
@@ -122,9 +122,14 @@ def discover(
 
 def _global_random_state() -> tuple[Any, ...]:
     """Return what changes when numbers are drawn from NumPy's or Python's own generator."""
-    numpys: Any = np.random.get_state(legacy=False)
-    state = numpys["state"]
-    return random.getstate(), state["key"].tobytes(), state["pos"], numpys["gauss"]
+    return random.getstate(), _plain(np.random.get_state(legacy=False))
+
+
+def _plain(state: Any) -> Any:
+    """Return a generator's state, of whatever kind it is, as what can be compared."""
+    if isinstance(state, dict):
+        return tuple((key, _plain(value)) for key, value in state.items())
+    return state.tobytes() if isinstance(state, np.ndarray) else state
 
 
 def _first(one: Callable[[dict], Any], other: Callable[[dict], Any], message: dict) -> Any:
@@ -242,10 +247,11 @@ def _left_out_notes(trace: dict) -> list[str]:
 
 
 def _empty_notes(trace: dict) -> list[str]:
+    observed = {n: m for n, m in trace.items() if m["type"] == "sample" and m["is_observed"]}
     return [
         f"the data of site {name!r} are empty, so they say nothing"
-        for name, message in trace.items()
-        if message["type"] == "sample" and message["is_observed"] and np.size(message["value"]) == 0
+        for name, message in observed.items()
+        if np.size(message["value"]) == 0 and type(unwrapped(message["fn"])).__name__ != "Unit"
     ]
 
 

@@ -62,7 +62,8 @@ def check_latents(trace: dict) -> list[str]:
         if isinstance(unwrapped(message["fn"]), Delta):
             problems.append(
                 f"site {name!r} is a Delta, a value that is known and nothing to infer: use "
-                f"numpyro.deterministic({name!r}, value) in its place"
+                f"numpyro.deterministic({name!r}, value) in its place, and numpyro.factor for a "
+                "log density"
             )
             continue
         try:
