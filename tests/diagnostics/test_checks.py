@@ -5,12 +5,11 @@ import pytest
 from batches import covariance, gaussian, positive
 from seeds import SEEDS
 
-from taut.diagnostics import checks as checks_module
 from taut.diagnostics.checks import TOO_EXPENSIVE, WEIGHED_DRAWS, choose_schedule, run_checks
 from taut.diagnostics.walk import FULL, THIN
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mean_field import MeanFieldNormal
-from taut.loop.monitor import Monitor, OutOfTime
+from taut.loop.monitor import Monitor
 from taut.loop.progress import Progress
 from taut.loop.stages import Outcome
 from taut.loop.verdict import Verdict
@@ -143,14 +142,3 @@ def test_the_schedule_follows_from_counted_work():
     assert choose_schedule(5e5, FULL.cost) is FULL
     assert choose_schedule(1e6, 1000) is THIN
     assert choose_schedule(1e9, 1000) is THIN
-
-
-def test_time_that_is_over_leaves_what_was_found(monkeypatch):
-    def over(*_):
-        raise OutOfTime
-
-    monkeypatch.setattr(checks_module, "endless", over)
-    mean, cov = _posterior(0)
-    checks = _check(gaussian(mean, cov), FullRankNormal(mean, np.linalg.cholesky(cov)), 0)
-    assert checks.chains.settled
-    assert checks.endless == ()

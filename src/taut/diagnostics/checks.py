@@ -115,26 +115,17 @@ def run_checks(
     weights = importance_weights(weighed.log_ratios)
     if not wanted:
         return Checks(weighed, weights, None, reason, z, log_p, "guide", len(z), complete=False)
+    # That costs no more than the weights did.
+    along = endless(monitor, z, log_p) if 2 * z.shape[1] <= WEIGHED_DRAWS else ()
     if work > COSTLY_WORK and not doubtful(weights):
-        return _falling(_choose(weighed, weights, None, TOO_EXPENSIVE, None, rng), monitor)
+        return _choose(weighed, weights, None, TOO_EXPENSIVE, None, along, rng)
     schedule = choose_schedule(work, spent)
     optional = spent + ALLOWED_WORK / work
     chains = _run_chains(guide, weighed, weights, schedule, monitor, work, optional, rng)
     rounding = resolution * float(np.abs(log_p[np.isfinite(log_p)]).mean())
     most = monitor.gradients - spent
     response = response_ratios(monitor, guide, rounding, most, rng.spawn(1)[0])
-    return _falling(_choose(weighed, weights, chains, "", response, rng), monitor)
-
-
-def _falling(checks: Checks, monitor: Monitor) -> Checks:
-    """Look whether the density falls off, where that costs no more than the weights did."""
-    if 2 * checks.z.shape[1] > WEIGHED_DRAWS:
-        return checks
-    try:
-        found = endless(monitor, checks.z, checks.log_p)
-    except OutOfTime:  # what was found before stands
-        return checks
-    return dataclasses.replace(checks, endless=found)
+    return _choose(weighed, weights, chains, "", response, along, rng)
 
 
 def draw_to_weigh(guide: Guide, monitor: Monitor, rng: np.random.Generator) -> Draws:
@@ -280,6 +271,7 @@ def _choose(
     chains: Chains | None,
     skipped: str,
     response: np.ndarray | None,
+    along: tuple[int, ...],
     rng: np.random.Generator,
 ) -> Checks:
     source = draws_from(weights, chains)
@@ -290,6 +282,7 @@ def _choose(
         "skipped": skipped,
         "source": source,
         "response": response,
+        "endless": along,
     }
     if source == "chains" and chains is not None:
         kept, count, dim = chains.states.shape

@@ -30,7 +30,7 @@ def endless(
 
     Args:
         batch: batched log density and gradient.
-        z: posterior draws.
+        z: draws of the guide.
         log_p: their log densities.
     """
     middle, dim = z[int(log_p.argmax())], z.shape[1]
