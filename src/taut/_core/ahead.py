@@ -32,16 +32,15 @@ class Ahead:
         Returns:
             Shapes of what a call returns.
         """
-        if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        if _jit_is_off():
             return jax.eval_shape(self._jitted, *arguments)
         return self._prepared(_form(arguments), arguments)[1]
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function; the first call for a form of arguments waits until it is compiled."""
-        if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
-            return self._jitted(*arguments)
-        if any(isinstance(x, jax.Array) and x.committed for x in jax.tree.leaves(arguments)):
-            # Arrays that were put on certain devices decide where the function runs.
+        # Arrays that were put on certain devices decide where the function runs.
+        leaves = jax.tree.leaves(arguments)
+        if _jit_is_off() or any(isinstance(x, jax.Array) and x.committed for x in leaves):
             return self._jitted(*arguments)
         return self._prepared(_form(arguments), arguments)[0](*arguments)
 
@@ -52,6 +51,10 @@ class Ahead:
             compiled = Compiled(traced.lower(), options, native_dtype())
             self._made[form] = compiled, traced.out_info
         return self._made[form]
+
+
+def _jit_is_off() -> bool:
+    return jax.config.jax_disable_jit  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _form(arguments: tuple) -> Hashable:

@@ -264,7 +264,7 @@ def no_log_prob(site: dict, error: Exception) -> str:
     arguments = {n: vars(fn).get(n) for n in getattr(fn, "arg_constraints", {}) if n in vars(fn)}
     wrong = {n: v for n, v in arguments.items() if v is None or isinstance(v, list | tuple | str)}
     if wrong:
-        found = ", ".join(f"{n} is {'None' if v is None else repr(v)}" for n, v in wrong.items())
+        found = ", ".join(f"{n} is {v!r}" for n, v in wrong.items())
         return f"{what}: its {found}; give it a number or an array, as in jnp.array([0.0, 1.0])"
     said = f"{what}: {plain_words(error)}"
     inexact = jnp.issubdtype(jnp.result_type(value), jnp.inexact)
