@@ -10,10 +10,9 @@ import numpy as np
 
 from taut._core.errors import InputError
 from taut._core.precision import native_dtype
-from taut.diagnostics.finding import Finding
 from taut.diagnostics.improper import no_draws
 from taut.diagnostics.solutions import Solutions
-from taut.diagnostics.tails import OF_MANY, OF_SOME, Limits, Tail, close, heavy_tails
+from taut.diagnostics.tails import OF_MANY, OF_SOME, close, heavy_tails
 from taut.diagnostics.trust import judge
 from taut.fitting.entry import read_entry
 from taut.fitting.options import parameters_of
@@ -86,19 +85,21 @@ def fit(
     run.check(checks)
     outcome, checked = run.outcome, run.checked
     pool = run.pool()
-    tails = _tails(bound, pool)
+    scalars = _scalars(bound, pool)
+    tails = heavy_tails(*scalars, OF_SOME)
     clock.lap("draws")
     if close(tails) and (longer := run.look_longer(pool)) is not None:
-        pool, tails = longer, _tails(bound, longer, OF_MANY)
+        pool, scalars = longer, _scalars(bound, longer)
+        tails = heavy_tails(*scalars, OF_MANY)
         clock.lap("checks")
 
-    solutions = _solutions(run.search, outcome)
+    solutions, coordinates = _solutions(run.search, outcome), bound.program.coordinate_names()
     trust = judge(
         outcome.verdict,
         checked.weights,
         checked.chains,
         solutions,
-        bound.program.coordinate_names(),
+        coordinates,
         tails,
         checked.skipped,
         checked.complete,
@@ -106,7 +107,7 @@ def fit(
         outcome.rungs,
         checked.response,
         checked.endless,
-        _about_draws(bound, pool),
+        no_draws(*scalars, coordinates, pool.z),
     )
     record = Record(
         guide=outcome.guide,
@@ -172,14 +173,6 @@ def _solutions(search: Any, outcome: Outcome) -> Solutions:
         guides = [outcome.guide, *(evaluation.guide for evaluation in others)]
         logs = np.array([-search.settled_loss, *(-evaluation.loss for evaluation in others)])
     return Solutions(search.starts, guides, np.asarray(logs), held, once, outcome.joined)
-
-
-def _tails(bound: Target, pool: Pool, limits: Limits = OF_SOME) -> dict[str, Tail]:
-    return heavy_tails(*_scalars(bound, pool), limits)
-
-
-def _about_draws(bound: Target, pool: Pool) -> Finding | None:
-    return no_draws(*_scalars(bound, pool), bound.program.coordinate_names(), pool.z)
 
 
 def _scalars(bound: Target, pool: Pool) -> tuple[list[str], np.ndarray]:
