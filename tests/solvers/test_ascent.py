@@ -19,6 +19,10 @@ def _gaussian(dim, condition, seed, log_peak=3.0):
     return batch, log_peak
 
 
+def _points(ascents, path):
+    return [ascents.point(path, number) for number in range(ascents.length(path))]
+
+
 def _run(batch, starts):
     ascents = Ascents(batch, starts)
     for _ in range(MOST_STEPS):
@@ -45,7 +49,8 @@ def test_every_path_climbs_a_gaussian(dim, condition, seed):
 def test_each_path_records_where_it_was():
     batch, _ = _gaussian(5, 100.0, 1)
     ascents = _run(batch, np.random.default_rng(0).uniform(-2, 2, (4, 5)))
-    for row, history in enumerate(ascents.history):
+    for row in range(4):
+        history = _points(ascents, row)
         densities = [point.log_density for point in history]
         assert densities == sorted(densities)
         assert np.array_equal(history[-1].position, ascents.position[row])
@@ -64,7 +69,7 @@ def test_paths_do_not_know_of_each_other():
     for row in range(6):
         alone = _run(batch, starts[row : row + 1])
         assert np.array_equal(alone.position[0], together.position[row])
-        assert len(alone.history[0]) == len(together.history[row])
+        assert alone.length(0) == together.length(row)
 
 
 def test_paths_reach_separate_modes():
@@ -91,7 +96,7 @@ def test_points_without_density_are_turned_down():
     ascents = _run(batch, np.array([[2.0], [0.5], [0.01]]))
     best = 2.0 * np.log(2.0 / 30.0) - 2.0
     assert (best + ascents.loss < 1.0).all()
-    assert all((point.position > 0).all() for line in ascents.history for point in line)
+    assert all((point.position > 0).all() for path in range(3) for point in _points(ascents, path))
 
 
 def test_the_starts_are_not_changed():

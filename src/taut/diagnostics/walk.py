@@ -192,7 +192,7 @@ class Walk:
             return _Place(position, value, position, value, gradient)
         layers = self._flow.layers(position)
         z = self._flow.place(layers)
-        finite = np.isfinite(z.sum(axis=1))
+        finite = np.isfinite(np.einsum("ni->n", z))
         result = begin(self._batch, z if finite.all() else np.where(finite[:, None], z, 0.0))
         log_det = self._flow.log_det_of(layers)
         layers.prepare()
@@ -214,7 +214,7 @@ class Walk:
                 place = self._at(place.position + size * root.push(momentum))
                 last = leap == leapfrog - 1
                 momentum = momentum + (0.5 if last else 1.0) * size * root.pull(place.gradient)
-            after = place.value - 0.5 * (momentum**2).sum(axis=1)
+            after = place.value - _kinetic(momentum)
             gained = after - before
             probability = np.exp(np.minimum(gained, 0.0))
             # Where there is no density a step ends at an edge: that says nothing of its length.
@@ -230,12 +230,17 @@ class Walk:
             jitter = self._rng.uniform(1.0 - JITTER, 1.0 + JITTER)
             momentum = self._rng.standard_normal(shape)
             threshold = self._rng.random(shape[0])
-            self._dice = _Dice(jitter, momentum, 0.5 * (momentum**2).sum(axis=1), threshold)
+            self._dice = _Dice(jitter, momentum, _kinetic(momentum), threshold)
         return self._dice
 
     def rewhiten(self, positions: Float[np.ndarray, "kept chains dim"]) -> None:
         """Whiten by the covariance of positions of whole rounds of all chains."""
         self._root = self._root.refit(positions.reshape(-1, positions.shape[-1]))
+
+
+def _kinetic(momentum: np.ndarray) -> np.ndarray:
+    """Return the kinetic energy of each chain (chains,)."""
+    return 0.5 * np.einsum("ni,ni->n", momentum, momentum)
 
 
 class _Root:

@@ -37,11 +37,16 @@ BLOCK = 2**14
 
 @dataclasses.dataclass(frozen=True)
 class _Marginals:
-    """Mean and sd of each coordinate (dim,), and its draws of the ranks `MARKS` (dim, marks)."""
+    """Mean and sd of each coordinate (dim,), and its draws (dim, draws), which are sorted later."""
 
     mean: Float[Any, " dim"]
     sd: Float[Any, " dim"]
-    marks: Float[Any, "dim marks"]
+    draws: Float[Any, "dim draws"]
+
+    @functools.cached_property
+    def marks(self) -> Float[Any, "dim marks"]:
+        """Draws of each coordinate of the ranks `MARKS`."""
+        return namespace(self.draws).sort(self.draws.copy(), axis=1)[:, MARKS]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +189,7 @@ class TriangularFlow(LatentGuide):
         """Return the logarithm of the Jacobian's determinant where the layers are known."""
         xp = namespace(layers.x, self.loc)
         whole = xp.log(xp.diagonal(self.scale_tril)).sum()
-        return (layers.log_scale + xp.log(layers.slope)).sum(axis=1) + whole
+        return xp.einsum("ni->n", layers.log_scale + xp.log(layers.slope)) + whole
 
     def pull(self, layers: Layers, gradients: Float[Any, "draws dim"]) -> Float[Any, "draws dim"]:
         """Return the gradient with respect to noise of log p(transform(noise)) + log_det(noise).
@@ -287,8 +292,7 @@ class TriangularFlow(LatentGuide):
         noise = matched_noise(MOMENT_DRAWS, self.dim, np.random.default_rng(0))
         xp = namespace(self.loc)
         draws = self.transform(xp.asarray(noise, dtype=self.loc.dtype))
-        marks = xp.sort(xp.asarray(draws.T, copy=True), axis=1)[:, MARKS]
-        return _Marginals(draws.mean(axis=0), draws.std(axis=0), marks)
+        return _Marginals(draws.mean(axis=0), draws.std(axis=0), draws.T)
 
     def in_blocks(self, noise: Float[Any, "draws dim"]) -> Iterator[Layers]:
         """Return the layers of so few draws after the other that they stay in the cache."""

@@ -171,7 +171,7 @@ def search(
     except (OutOfTime, KeyboardInterrupt) as stop:
         stopped, monitor.deadline = stop, None  # what was found is scored all the same
     if starts.shape[1] <= LARGEST_FULL_RANK:
-        proposals = _gaussians(ascents.history, starts, first)
+        proposals = _gaussians(ascents, starts, first)
     else:
         proposals = _diagonals(monitor, ascents, rng)
     # Kept in case the scoring is interrupted: the last Gaussian of the path that climbed highest.
@@ -198,10 +198,10 @@ class _SpikeWatch:
 
     def retire(self, ascents: Ascents) -> None:
         """Stop the paths whose nearby mass keeps falling."""
-        rows = [row for row in np.flatnonzero(ascents.active) if ascents.history[row]]
+        rows = [row for row in np.flatnonzero(ascents.active).tolist() if ascents.length(row)]
         if not rows:
             return
-        points = [ascents.history[row][-1] for row in rows]
+        points = [ascents.point(row, -1) for row in rows]
         _, log_dets = np.linalg.slogdet(_inverse_hessians(points))
         for row, point, log_det in zip(rows, points, log_dets, strict=True):
             mass = point.log_density + 0.5 * log_det
@@ -213,12 +213,14 @@ class _SpikeWatch:
 
 
 def _gaussians(
-    history: Sequence[Sequence[PathPoint]], starts: np.ndarray, first: int
+    ascents: Ascents, starts: np.ndarray, first: int
 ) -> list[tuple[int, FullRankNormal]]:
     points = [
-        (path, point)
-        for path, line in enumerate(history)
-        for point in _thin(line, CANDIDATES_PER_PATH if path < first else WIDE_CANDIDATES)
+        (path, ascents.point(path, number))
+        for path in range(len(starts))
+        for number in _thin(
+            ascents.length(path), CANDIDATES_PER_PATH if path < first else WIDE_CANDIDATES
+        )
     ]
     proposals = []
     if points:
@@ -238,11 +240,11 @@ def _gaussians(
     return proposals
 
 
-def _thin(line: Sequence[PathPoint], count: int) -> list[PathPoint]:
-    """Return up to `count` points: the last three, and others spread along the path."""
-    spread = np.linspace(0, len(line) - 1, max(count - 3, 0)).round().astype(int)
-    last = range(max(0, len(line) - min(count, 3)), len(line))
-    return [line[i] for i in sorted({*spread.tolist(), *last})] if line else []
+def _thin(length: int, count: int) -> list[int]:
+    """Return up to `count` points of a path: the last three, and others spread along it."""
+    spread = np.linspace(0, length - 1, max(count - 3, 0)).round().astype(int)
+    last = range(max(0, length - min(count, 3)), length)
+    return sorted({*spread.tolist(), *last}) if length else []
 
 
 def _inverse_hessians(points: Sequence[PathPoint]) -> np.ndarray:
@@ -266,11 +268,12 @@ def _inverse_hessians(points: Sequence[PathPoint]) -> np.ndarray:
         step, weight = steps[:, j], inverse[:, j]
         image = np.einsum("nij,nj->ni", hessian, changes[:, j])
         curvature = (changes[:, j] * image).sum(axis=1)
-        cross = step[:, :, None] * image[:, None, :]
-        hessian = hessian - weight[:, None, None] * (cross + cross.transpose(0, 2, 1))
         growth = weight * (1.0 + weight * curvature)
-        hessian = hessian + growth[:, None, None] * step[:, :, None] * step[:, None, :]
-    return 0.5 * (hessian + hessian.transpose(0, 2, 1))
+        # What is added is half of step' other + other' step.
+        other = growth[:, None] * step - 2.0 * weight[:, None] * image
+        half = step[:, :, None] * (0.5 * other)[:, None, :]
+        hessian += half + half.transpose(0, 2, 1)
+    return hessian
 
 
 def _cholesky(covariance: np.ndarray) -> np.ndarray | None:

@@ -173,7 +173,7 @@ def grow(terms: Terms, evaluation: FlowEvaluation, least: float) -> Terms:
     residual = np.concatenate(residuals)
     stretched = residual * spread
     before = np.vstack([np.zeros(dim, bool), np.arange(dim) > np.arange(dim)[:, None]])
-    linear = np.column_stack([np.ones(len(residual)), marginal])
+    linear = np.vstack([np.ones(len(residual)), marginal.T])
     scale_gain, shift_gain = _gains(linear, stretched, residual, before)
     driving = scale_gain.sum(axis=1)[1:]
     drivers = np.zeros(dim, bool)
@@ -204,19 +204,21 @@ def _grow_pairs(
             wanted = drivers[first] & drivers[second]
         first, second = first[wanted], second[wanted]
     after = np.arange(dim) > second[:, None]
-    products = product(noise[:, first], noise[:, second], first == second)
+    # Rows are picked many times sooner than columns.
+    rows = np.ascontiguousarray(noise.T)
+    products = product(rows[first], rows[second], (first == second)[:, None])
     stretch_gain, bend_gain = _gains(products, stretched, residual, after)
     bent, scaled = bend_gain > least, stretch_gain > least
     total = np.where(bent, bend_gain, 0.0).sum(axis=1)
     total += np.where(scaled, stretch_gain, 0.0).sum(axis=1)
-    rows = {tuple(pair): row for row, pair in enumerate(terms.pairs.tolist())}
+    known = {tuple(pair): row for row, pair in enumerate(terms.pairs.tolist())}
     pairs, bend, stretch = terms.pairs.tolist(), list(terms.bend), list(terms.stretch)
     for candidate in np.argsort(-total, kind="stable"):
         if total[candidate] == 0.0:
             break
         pair = (int(first[candidate]), int(second[candidate]))
-        if pair in rows:
-            row = rows[pair]
+        if pair in known:
+            row = known[pair]
             bend[row] = bend[row] | bent[candidate]
             stretch[row] = stretch[row] | scaled[candidate]
         elif len(pairs) < MOST_PAIRS:
@@ -235,11 +237,11 @@ def _gains(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the nats each term of the log scales, and of the shifts, promises (features, dim).
 
-    They are zero where the gradient is not clear.
+    They are zero where the gradient is not clear. Features are (features, draws).
     """
-    draws, both = len(features), np.hstack([stretched, residual])
-    mean = features.T @ both / draws
-    variance = np.maximum((features**2).T @ both**2 / draws - mean**2, 0.0) / draws
+    draws, both = len(stretched), np.hstack([stretched, residual])
+    mean = features @ both / draws
+    variance = np.maximum(features**2 @ both**2 / draws - mean**2, 0.0) / draws
     (scale_mean, mean), (scale_variance, variance) = (np.hsplit(a, 2) for a in (mean, variance))
     # The curvature of a scale is 2, that of a shift 1, where the flow is still the Gaussian.
     return _gain(scale_mean, scale_variance, 2.0, allowed), _gain(mean, variance, 1.0, allowed)

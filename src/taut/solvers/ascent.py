@@ -37,6 +37,38 @@ class PathPoint:
     log_density: float
 
 
+@dataclasses.dataclass(frozen=True)
+class _Points:
+    """Points that several paths accepted in one step; few of them are ever looked at.
+
+    Attributes:
+        position: latent vectors (paths, dim).
+        gradient: gradients of minus the log density (paths, dim).
+        steps: remembered steps (paths, MEMORY, dim).
+        changes: the matching changes of the gradient (paths, MEMORY, dim).
+        log_density: log densities there (paths,).
+        firsts: from which of the remembered ones on they are filled (paths,).
+    """
+
+    position: np.ndarray
+    gradient: np.ndarray
+    steps: np.ndarray
+    changes: np.ndarray
+    log_density: np.ndarray
+    firsts: np.ndarray
+
+    def at(self, row: int) -> PathPoint:
+        """Return the point of one of the paths."""
+        first = self.firsts[row]
+        return PathPoint(
+            self.position[row],
+            self.gradient[row],
+            self.steps[row, first:],
+            self.changes[row, first:],
+            self.log_density[row],
+        )
+
+
 class Ascents:
     """The state of all paths; `step` moves every active one.
 
@@ -53,7 +85,8 @@ class Ascents:
         self.position = starts.astype(float)
         self.loss, self.gradient = -values, -gradients
         self.active = np.isfinite(self.loss)
-        self.history: list[list[PathPoint]] = [[] for _ in range(paths)]
+        # For each path the copies that were made of all paths' points, and its row in them.
+        self._history: list[list[tuple[_Points, int]]] = [[] for _ in range(paths)]
         self._steps = np.zeros((paths, MEMORY, dim))
         self._changes = np.zeros((paths, MEMORY, dim))
         self._inverse = np.zeros((paths, MEMORY))
@@ -148,11 +181,17 @@ class Ascents:
         return -result
 
     def _remember(self, rows: np.ndarray) -> None:
-        """Add where the paths are to their histories, as views of copies of all."""
+        """Add where the paths are to their histories."""
         arrays = (self.position, self.gradient, self._steps, self._changes, -self.loss)
-        firsts = MEMORY - self._filled[rows]
-        for row, first, *point in zip(rows, firsts, *(a[rows] for a in arrays), strict=True):
-            position, gradient, steps, changes, log_density = point
-            self.history[row].append(
-                PathPoint(position, gradient, steps[first:], changes[first:], log_density)
-            )
+        points = _Points(*(array[rows] for array in arrays), firsts=MEMORY - self._filled[rows])
+        for row, path in enumerate(rows.tolist()):
+            self._history[path].append((points, row))
+
+    def length(self, path: int) -> int:
+        """Return how many points a path has accepted."""
+        return len(self._history[path])
+
+    def point(self, path: int, number: int) -> PathPoint:
+        """Return one of the points that a path has accepted, in their order."""
+        points, row = self._history[path][number]
+        return points.at(row)
