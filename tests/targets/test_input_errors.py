@@ -728,3 +728,20 @@ def test_an_input_error_is_a_value_error_and_can_be_pickled():
     again = pickle.loads(pickle.dumps(error))
     assert again.problems == ("one", "two")
     assert str(again) == "2 problems:\n  1. one\n  2. two"
+
+
+def test_a_table_whose_columns_are_asked_for_is_told():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"x": [0.0, 1.0, 2.0], "y": [1.0, 3.0, 5.0]})
+
+    def by_name(rows):
+        slope = numpyro.sample("slope", dist.Normal(0.0, 10.0))
+        numpyro.sample("y", dist.Normal(slope * rows["x"], 1.0), obs=rows["y"])
+
+    def wrong_otherwise(rows):
+        numpyro.sample("y", dist.Normal(rows[:, 0], 1.0), obs=rows[:, 1])
+
+    raised, told = _said(_fit, by_name, table)
+    assert "IndexError" in raised or "TypeError" in raised
+    assert told.startswith("argument 'rows' is a table of columns 'x', 'y'")
+    assert not any("table" in problem for problem in _said(_fit, wrong_otherwise, table))

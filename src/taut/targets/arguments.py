@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from taut._core.errors import InputError, did_you_mean
+from taut._core.errors import InputError, did_you_mean, first_few
 from taut._core.fingerprint import array_key, contents
 from taut._core.random_keys import is_random_key
 
@@ -163,6 +163,17 @@ def text_in(values: np.ndarray) -> str:
     if not others:
         return "numbers as Python objects; use .astype(float)"
     return f"no numbers but {type(others[0]).__name__}, such as {others[0]!r}"
+
+
+def tables(model: Callable, args: tuple, kwargs: dict) -> list[str]:
+    """Say which arguments are tables, that reach the model without the names of their columns."""
+    given = {**dict(zip(_positional_names(model), args, strict=False)), **kwargs}
+    return [
+        f"argument {name!r} is a table of columns {first_few([repr(c) for c in value.columns])}, "
+        "and reaches the model as a matrix, without their names; pass columns, each as an argument"
+        for name, value in given.items()
+        if _is_table_column(value) and hasattr(value, "columns")
+    ]
 
 
 def _signature_problems(model: Callable, args: tuple, kwargs: dict) -> list[str]:

@@ -14,7 +14,13 @@ from taut._core.errors import InputError
 from taut._core.fingerprint import Identity, Watch, identity
 from taut._core.modules import module
 from taut._core.precision import native_dtype
-from taut.targets.arguments import Arguments, call_problems, flatten_arguments, not_numbers
+from taut.targets.arguments import (
+    Arguments,
+    call_problems,
+    flatten_arguments,
+    not_numbers,
+    tables,
+)
 from taut.targets.discovery import discover
 from taut.targets.log_density import DensityProgram, check_function
 from taut.targets.not_finite import NotFinite, suspected_arguments
@@ -114,7 +120,12 @@ def target(model: Any, /, *args: Any, **kwargs: Any) -> Target:
     arguments = arguments.hold_static(family.held)
     program = kept = _PROGRAMS.find(key, arguments.key())
     if kept is None:
-        program, arguments = discover(model, arguments, family.held, family.watch)
+        try:
+            program, arguments = discover(model, arguments, family.held, family.watch)
+        except InputError as error:
+            failed = any(" raised " in problem for problem in error.problems)
+            unnamed = tables(model, args, kwargs) if failed else []
+            raise InputError([*error.problems, *unnamed]) from None
     _check_data(program, arguments)
     if kept is None:
         _PROGRAMS.keep(key, arguments.key(), program)
