@@ -454,3 +454,12 @@ def test_weights_that_cannot_be_relied_on_are_worth_nothing():
     # Nearly equal ones neither: the guide's tails may end where the posterior's go on.
     assert weights_worth(_weights(0.71, 0.9)) == 0.0
     assert weights_worth(_weights(0.2, 99 / DRAWS)) == 0.0
+
+
+def test_draws_are_called_corrected_only_where_they_are():
+    # Unsettled chains and bad weights leave the guide's own draws.
+    settled = Case(chains=_chains(-0.28)).judge()
+    unsettled = Case(chains=_chains(-0.28, settled=False), weights=_weights(0.9, 0.01)).judge()
+    for trust, corrected in ((settled, True), (unsettled, False)):
+        (drift,) = (f for f in trust.findings if f.name == "drift")
+        assert ("The returned draws are corrected." in drift.message) == corrected

@@ -188,3 +188,15 @@ def test_a_shortened_name_keeps_its_index():
     assert short.startswith("a_site")
     assert short.endswith("[12,3]")
     assert width(shorten_middle("温度" * 20, 15)) <= 15
+
+
+def test_what_no_check_can_see_is_never_cut_short(fit_of, finding):
+    words = (
+        "Checked from 8 starts; solutions found: 1. No check here can rule out a mode that none of "
+        "the starts reached."
+    )
+    notes = [
+        finding("linear response", np.nan, None, "note", "another caveat " * 20),
+        finding("unseen modes", 8, None, "note", words),
+    ]
+    assert words in " ".join(describe(fit_of(5, findings=notes)).split())

@@ -99,43 +99,44 @@ OUTSIDE = {
     "poisson": (
         lambda a: dist.Poisson(jnp.exp(a)),
         (np.array([3, 0, -1, 2]),),
-        "1 of 4 data lie outside the support of its distribution (integer",
+        "1 of 4 data lie outside the support of its distribution (whole numbers from 0 on)",
         "row 2 is -1",
     ),
     "gamma": (
         lambda a: dist.Gamma(1.0, jnp.exp(a)),
         (np.array([3.0, 0.5, -2.5]),),
-        "1 of 3 data lie outside the support of its distribution (positive",
+        "1 of 3 data lie outside the support of its distribution (numbers above 0)",
         "row 2 is -2.5",
     ),
     "beta": (
         lambda a: dist.Beta(jnp.exp(a), 1.0),
         (np.array([0.5, 1.5, 0.2, -0.1]),),
-        "2 of 4 data lie outside the support of its distribution (",
+        "2 of 4 data lie outside the support of its distribution (numbers from 0 to 1)",
         "row 1 is 1.5, row 3 is -0.1",
     ),
     "bernoulli": (
         lambda a: dist.Bernoulli(logits=a),
         (np.array([0, 1, 2]),),
-        "1 of 3 data lie outside the support of its distribution (",
+        "1 of 3 data lie outside the support of its distribution (0 and 1)",
         "row 2 is 2",
     ),
     "a bound by argument": (
         lambda a, total: dist.Binomial(total, logits=a),
         (np.array([3, 1, 4]), np.array([5, 1, 2])),
-        "1 of 3 data lie outside the support of its distribution (",
+        "1 of 3 data lie outside the support of its distribution "
+        "(whole numbers from 0 to its own bound)",
         "row 2 is 4",
     ),
     "a bound by a number": (
         lambda a, low: dist.TruncatedNormal(a, 1.0, low=low),
         (np.array([3.0, 1.0]), 2.0),
-        "1 of 2 data lie outside the support of its distribution (",
+        "1 of 2 data lie outside the support of its distribution (numbers from 2 on)",
         "row 1 is 1",
     ),
     "a categorical": (
         lambda a: dist.Categorical(logits=a * jnp.arange(3.0)),
         (np.array([0, 3, 2]),),
-        "1 of 3 data lie outside the support of its distribution (",
+        "1 of 3 data lie outside the support of its distribution (whole numbers from 0 to 2)",
         "row 1 is 3",
     ),
 }
@@ -745,3 +746,17 @@ def test_a_table_whose_columns_are_asked_for_is_told():
     assert "IndexError" in raised or "TypeError" in raised
     assert told.startswith("argument 'rows' is a table of columns 'x', 'y'")
     assert not any("table" in problem for problem in _said(_fit, wrong_otherwise, table))
+
+
+def test_data_outside_the_support_are_told_beside_nan():
+    def model(y):
+        rate = numpyro.sample("rate", dist.Gamma(2.0, 1.0))
+        numpyro.sample("count", dist.Poisson(rate), obs=y)
+
+    (said,) = _said(_fit, model, np.array([1.0, np.nan, -1.0, 2.5]))
+    assert "NaN in 1 of 4 places, at row 1" in said
+    assert "2 of 4 data lie outside the support" in said
+    assert "row 2 is -1, row 3 is 2.5" in said
+    # NaN alone is no value outside the support.
+    (said,) = _said(_fit, model, np.array([1.0, np.nan, 2.0]))
+    assert "outside" not in said

@@ -152,7 +152,7 @@ def _unsound(z: np.ndarray, sound: np.ndarray, monitor: Monitor) -> Checks:
     """Leave a guide unweighed that has draws without a density."""
     share = 100 * (1 - sound.mean())
     reason = (
-        f"{share:.2g} % of the guide's draws have no finite density, so nothing can be weighed."
+        f"{share:.3g} % of the guide's draws have no finite density, so nothing can be weighed."
     )
     z = z[sound] if sound.any() else np.zeros_like(z)
     log_p, _ = monitor(z)

@@ -73,7 +73,7 @@ def beyond_a_dip(
 def dip_finding(beyond: float) -> Finding:
     """Draws in a region of their own, which the guide reaches with its tail only."""
     text = (
-        f"{100 * beyond:.2g} % of the draws lie beyond a dip of the density, in a region that the "
+        f"{100 * beyond:.3g} % of the draws lie beyond a dip of the density, in a region that the "
         "guide reaches with its tail only and chains seldom: how much mass is there is not known."
     )
     advice = "compare with a NUTS run, or fit each region by itself"

@@ -113,10 +113,11 @@ def judge(
         about_draws: what is wrong with the draws as such.
     """
     findings = [_optimiser(verdict, len(coordinates)), *about_guide]
+    corrected = weights is not None and draws_from(weights, chains) != "guide"
     if weights is not None:
         findings.append(_weights(weights, chains))
     if chains is not None:
-        findings.append(_drift(chains, coordinates))
+        findings.append(_drift(chains, coordinates, corrected))
         findings.append(_settled(chains))
         if chains.diverged > DIVERGED:
             findings.append(_diverged(chains))
@@ -130,7 +131,6 @@ def judge(
         level = ("note" if enough else "doubt") if complete else "bad"
         findings.append(Finding("short HMC", np.nan, np.nan, level, skipped))
     if response is not None and weights is not None:
-        corrected = draws_from(weights, chains) != "guide"
         findings.append(response_finding(response, coordinates, corrected))
     findings.append(solutions_finding(solutions, coordinates))
     if rungs:
@@ -271,7 +271,7 @@ def _behaved(weights: Weights) -> str:
     return f"The chains settled, and k-hat is not clearly above {limit}"
 
 
-def _drift(chains: Chains, coordinates: Sequence[str]) -> Finding:
+def _drift(chains: Chains, coordinates: Sequence[str], corrected: bool) -> Finding:
     ratio = np.maximum(chains.sd_ratio, 1.0 / np.maximum(chains.sd_ratio, 1e-300))
     drift = np.abs(chains.mean_drift)
     worst_ratio, worst_drift = int(ratio.argmax()), int(drift.argmax())
@@ -299,9 +299,10 @@ def _drift(chains: Chains, coordinates: Sequence[str]) -> Finding:
         )
     # As for k-hat: settled chains have mended what is not clearly beyond the limit.
     noise = CLEARLY / np.sqrt(chains.effective) if chains.settled else 0.0
-    limit = round(SD_RATIO * (1.0 + noise / np.sqrt(2.0)), 2)
+    limit = round(float(SD_RATIO * (1.0 + noise / np.sqrt(2.0))), 2)
     if ratio.max() > limit or drift.max() > MEAN_ERROR + noise:
-        text = f"The guide was off: {moved}. The returned draws are corrected."
+        text = f"The guide was off: {moved}."
+        text += " The returned draws are corrected." if corrected else ""
         return Finding("drift", value, limit, "doubt", text, "", HMC_REFERENCE)
     return Finding("drift", value, limit, "good", _sentence(moved), "", HMC_REFERENCE)
 
@@ -322,7 +323,7 @@ def _settled(chains: Chains) -> Finding:
 
 def _diverged(chains: Chains) -> Finding:
     text = (
-        f"{100 * chains.diverged:.2g} % of the chains' trajectories diverged: somewhere the "
+        f"{100 * chains.diverged:.3g} % of the chains' trajectories diverged: somewhere the "
         "posterior is too narrow for steps that suit the rest of it. Draws may be missing there."
     )
     return Finding(

@@ -11,6 +11,8 @@ import math
 from taut.report.fitted import FindingLike, Fitted
 from taut.report.numbers import format_seconds, format_with_error
 
+# The finding that says what no check can see.
+UNSEEN = "unseen modes"
 UNSEEN_MODE = (
     "The checks look where the draws are: a mode of the posterior that no start has seen cannot "
     "be excluded."
@@ -58,7 +60,9 @@ def tell(fit: Fitted) -> Story:
     seconds = dict(fit.seconds)
     total = seconds.pop("total", sum(seconds.values()) if seconds else math.nan)
     deciding = deciding_findings(fit)
-    caveats = tuple(f.message for f in fit.findings if f.level == "note")
+    # What holds for every fit comes first, where nothing cuts it short.
+    notes = sorted((f for f in fit.findings if f.level == "note"), key=lambda f: f.name != UNSEEN)
+    caveats = tuple(f.message for f in notes)
     advice = () if fit.trust == "trusted" else _unique(f.advice for f in deciding)
     return Story(
         why=_unique(f.message for f in deciding),

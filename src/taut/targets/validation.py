@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -148,10 +149,12 @@ class ObservedCheck:
         value = np.asarray(self.data(leaves))
         if what := text_in(value):
             return f"site {self.site!r}: the data hold {what}"
-        if what := not_finite_words(value):
-            return f"site {self.site!r}: the data ({label}) are {what}; {MEND}"
         support = self._support(leaves)
-        return None if support is None else _support_problem(self.site, support, value)
+        outside = None if support is None else _support_problem(self.site, support, value)
+        if what := not_finite_words(value):
+            besides = f". Besides, {outside}" if outside else ""
+            return f"site {self.site!r}: the data ({label}) are {what}; {MEND}{besides}"
+        return outside
 
     def usable(self, leaves: Sequence[Any]) -> np.ndarray:
         """Where the data are finite and inside the support; one verdict for each event."""
@@ -293,11 +296,13 @@ def not_finite_words(value: Any) -> str:
 
 def _support_problem(name: str, support: Any, value: np.ndarray) -> str | None:
     inside = np.asarray(support(value))
+    # One verdict for each event; and one datum may face a bound for each row.
+    event = value.shape[value.ndim - support.event_dim :]
+    if np.issubdtype(value.dtype, np.inexact):  # what is not finite is told by itself
+        inside = inside | ~np.isfinite(value).all(axis=tuple(range(-len(event), 0)))
     outside = np.argwhere(~inside)
     if len(outside) == 0:
         return None
-    # One verdict for each event; and one datum may face a bound for each row.
-    event = value.shape[value.ndim - support.event_dim :]
     value = np.broadcast_to(value, inside.shape + event)
     told = (f"{_index(r)}{':' if event else ' is'} {_shown(value[tuple(r)])}" for r in outside)
     values = first_few(list(told), 3)
@@ -318,16 +323,38 @@ def _shown(value: np.ndarray) -> str:
     return f"{value:g}" if np.ndim(value) == 0 else str(value)
 
 
+# By what a bound is called: the words for it, with the bounds in place of the letters.
+_RANGES = {
+    "Positive": "numbers above {a}",
+    "SoftplusPositive": "numbers above {a}",
+    "GreaterThan": "numbers above {a}",
+    "Nonnegative": "numbers from {a} on",
+    "GreaterThanEq": "numbers from {a} on",
+    "LessThan": "numbers below {b}",
+    "LessThanEq": "numbers up to {b}",
+    "Interval": "numbers from {a} to {b}",
+    "UnitInterval": "numbers from {a} to {b}",
+    "OpenInterval": "numbers between {a} and {b}",
+    "IntegerNonnegative": "whole numbers from {a} on",
+    "IntegerPositive": "whole numbers from {a} on",
+    "IntegerGreaterThan": "whole numbers from {a} on",
+    "IntegerInterval": "whole numbers from {a} to {b}",
+    "Boolean": "0 and 1",
+}
+
+
 def _support_words(support: Any) -> str:
     base = getattr(support, "base_constraint", support)
-    words = type(base).__name__.lstrip("_").lower().replace("greaterthan", "greater than ")
-    bounds = [getattr(base, k, None) for k in ("lower_bound", "upper_bound")]
-    shown = [
-        f"{np.min(b):g}" if np.ndim(b) == 0 or np.ptp(b) == 0 else "one per row"
-        for b in bounds
-        if b is not None
-    ]
-    return f"{words} {', '.join(shown)}".strip() if shown else words
+    name = type(base).__name__.lstrip("_")
+    if name not in _RANGES:
+        return re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    low, high = (_bound_words(getattr(base, k, None)) for k in ("lower_bound", "upper_bound"))
+    return _RANGES[name].format(a=low, b=high)
+
+
+def _bound_words(bound: Any) -> str:
+    one = np.ndim(bound) == 0 or np.ptp(bound) == 0
+    return f"{np.min(bound):g}" if bound is not None and one else "its own bound"
 
 
 def _index(row: np.ndarray) -> str:
