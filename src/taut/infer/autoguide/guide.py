@@ -140,9 +140,9 @@ class AutoGuide(Learner):
     def setup(self, *args: Any, **kwargs: Any) -> None:
         """Read the model and remember these arguments for later draws, medians and quantiles.
 
-        `SVI` does this in `init`, `run` and `update`; so does a call of the guide with all data,
-        unless its arguments are being traced. Called without some of the data that are remembered,
-        the guide leaves the sites that had them to the model.
+        `SVI` does this in `init`, `run` and `update`; so does a call of the guide with all data
+        before any of them, unless its arguments are being traced. Called without some of the data
+        that are remembered, the guide leaves the sites that had them to the model.
         """
         self._fitted = self._read(args, kwargs).structure
         self._remembered, self._set_up = (args, kwargs), True
@@ -243,15 +243,13 @@ class AutoGuide(Learner):
             structure = bound.structure.without_predictions(fitted)
             if structure.predicted:
                 return dataclasses.replace(bound, structure=structure)
-        if not bound.traced and not self._is_remembered(args, kwargs):
-            self._remembered, self._set_up = (args, kwargs), False
+        if self._set_up and not bound.traced:
+            return bound  # a call says nothing of what the guide was fitted to
+        if not bound.traced:
+            self._remembered = args, kwargs
         if not bound.traced or fitted is None or bound.structure.names != fitted.names:
             self._fitted = bound.structure
         return bound
-
-    def _is_remembered(self, args: tuple, kwargs: dict) -> bool:
-        known = self._remembered
-        return known is not None and args is known[0] and kwargs is known[1]
 
     def _chosen(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """Return the arguments given, or those remembered when there are none."""
