@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 from seeds import SEEDS
 
-from taut.guides.flow_layers import FEW, Coefficients
+from taut.guides.flow_layers import FEW, Coefficients, Noise, Pairs, sum_of_logs
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.triangular import BLOCK, TriangularFlow
 
@@ -157,18 +157,41 @@ def test_few_dimensions_are_enough(dim, same_to_rounding):
     assert flow.pull(flow.layers(noise), gradients).shape == noise.shape
 
 
-@pytest.mark.parametrize("features", [FEW - 1, FEW + 1])
-@pytest.mark.parametrize("filled", [0, 3, FEW - 2])
-def test_coefficients_multiply_as_the_whole_matrix_does(features, filled, same_to_rounding):
-    rng = np.random.default_rng(filled)
-    matrix, x, g = np.zeros((features, 5)), rng.normal(size=(7, features)), rng.normal(size=(7, 5))
-    rows = rng.permutation(features)[:filled]
-    matrix[rows] = rng.normal(size=(filled, 5))
-    coefficients, before = Coefficients(matrix), x.copy()
-    same_to_rounding(coefficients.through(x), x @ matrix, condition=100)
-    same_to_rounding(coefficients.add_back(x, g), x + g @ matrix.T, condition=100)
-    np.testing.assert_array_equal(x, before)
-    assert set(rows) <= set(coefficients.filled)
+@pytest.mark.parametrize("dim", [FEW, FEW + 1])
+@pytest.mark.parametrize("filled", [0, 3, FEW - 1])
+@pytest.mark.parametrize("pairs", [0, 2])
+def test_rows_of_zeros_are_left_out_of_large_products(dim, filled, pairs, same_to_rounding):
+    rng, draws = np.random.default_rng([dim, filled, pairs]), 7
+    log_scale, shift = np.zeros((2, dim + 1, dim))
+    rows = rng.permutation(dim - 1)[:filled]
+    for matrix, some in ((log_scale, rows[::2]), (shift, rows)):
+        matrix[0] = rng.normal(size=dim)
+        matrix[some + 1] = rng.normal(size=(len(some), dim)) * (np.arange(dim) > some[:, None])
+    indices = np.array([[0, 0], [0, 1]])[:pairs]
+    stretch, bend = rng.normal(size=(2, pairs, dim))
+    coefficients = Coefficients(log_scale, shift, stretch, bend)
+    drivers = coefficients.drivers
+    assert drivers is None if dim <= FEW else drivers.tolist() == sorted(rows)
+    noise = Noise.of(rng.normal(size=(draws, dim)), Pairs(indices, dim))
+    h = rng.normal(size=(dim, draws))
+    linear = np.vstack([np.ones(draws), h])
+    log_scales, shifts = coefficients.through(h, noise)
+    same_to_rounding(
+        log_scales, log_scale.T @ linear + stretch.T @ noise.products[1:], condition=100
+    )
+    same_to_rounding(shifts, shift.T @ linear + bend.T @ noise.products[1:], condition=100)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 4, 11])
+def test_logarithms_of_products_are_sums_of_logarithms(rows, same_to_rounding):
+    values = np.random.default_rng(rows).lognormal(0.0, 3.0, size=(rows, 50))
+    same_to_rounding(sum_of_logs(values), np.log(values).sum(axis=0), condition=100)
+
+
+def test_logarithms_of_products_that_overflow_are_summed_one_by_one(same_to_rounding):
+    values = np.full((8, 3), [1e200, 1e-200, 1.0])
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        same_to_rounding(sum_of_logs(values), np.log(values).sum(axis=0))
 
 
 @pytest.mark.usefixtures("double_precision")

@@ -36,7 +36,7 @@ def straight(closed: ClosedJaxpr) -> ClosedJaxpr:
     constvars, invars = _fresh(jaxpr.constvars), _fresh(jaxpr.invars)
     outvars = walk.through(jaxpr, constvars, invars)
     kept = [*zip(constvars, closed.consts, strict=True), *walk.inner_consts]
-    equations = joined(chained(_needed(walk.equations, outvars), kept), kept)
+    equations = _placed(joined(chained(_needed(walk.equations, outvars), kept), kept))
     whole = jaxpr.replace(
         constvars=[v for v, _ in kept], invars=invars, outvars=outvars, eqns=equations
     )
@@ -54,6 +54,11 @@ def returning(closed: ClosedJaxpr, results: Sequence[int]) -> ClosedJaxpr:
 def _fresh(variables: Sequence[Var]) -> list[Var]:
     """Return new variables: those of a function that is called twice stand for two values."""
     return [Var(v.aval) for v in variables]
+
+
+def _placed(equations: Sequence[JaxprEqn]) -> list[JaxprEqn]:
+    """Say of all equations that they come from one line of the user's: JAX writes down each."""
+    return [equation.replace(source_info=equations[0].source_info) for equation in equations]
 
 
 def _needed(equations: Sequence[JaxprEqn], outvars: Sequence[Any]) -> list[JaxprEqn]:

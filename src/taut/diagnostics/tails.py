@@ -45,6 +45,9 @@ OF_MANY = Limits(round(1.0 + 4.0 * 20_000 * 0.02**2, 1), 0.27)
 # The share of the draws that a tail's shape is fitted to, and the fewest of them.
 TAIL_SHARE, FEWEST = 0.05, 100
 
+# Draws are gone through in blocks of so many numbers, which stay in the cache.
+BLOCK = 2**14
+
 # Tails of draws with a smaller kurtosis have no such shape, whatever was not reached.
 SUSPECT_KURTOSIS = 6.0
 
@@ -70,17 +73,10 @@ def heavy_tails(
     limits: Limits = OF_SOME,
 ) -> dict[str, Tail]:
     """Return the tail of each scalar whose kurtosis or shape is large; of finite draws only."""
-    values = np.asarray(values, float)
-    centred = np.where(np.isfinite(values).all(axis=0), values, 0.0)
-    centred = centred - centred.mean(axis=0)
-    # Scaled to one first: fourth powers overflow.
-    centred = centred / np.maximum(np.abs(centred).max(axis=0), 1e-300)
-    squares = centred * centred
-    variance = squares.mean(axis=0)
-    kurtosis = (squares * squares).mean(axis=0) / np.maximum(variance**2, 1e-300)
+    kurtosis = _kurtosis(np.asarray(values, float))
     found = {}
     for i in np.flatnonzero(kurtosis > SUSPECT_KURTOSIS).tolist():
-        tail = Tail(float(kurtosis[i]), _shape(centred[:, i]), limits)
+        tail = Tail(float(kurtosis[i]), _shape(_of_size_one(values[:, i])), limits)
         if tail.kurtosis > limits.kurtosis or tail.shape > limits.shape:
             found[names[i]] = tail
     return found
@@ -91,6 +87,29 @@ def close(tails: Mapping[str, Tail]) -> bool:
     return bool(tails) and all(
         tail.kurtosis < CLOSE.kurtosis and not tail.shape > CLOSE.shape for tail in tails.values()
     )
+
+
+def _kurtosis(values: Float[np.ndarray, "draws scalars"]) -> Float[np.ndarray, " scalars"]:
+    """Return the kurtosis of each scalar, 0 where a draw is not finite or all are the same."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        lowest, highest, mean = values.min(axis=0), values.max(axis=0), values.mean(axis=0)
+        size = highest - lowest
+    known = np.isfinite(size) & np.isfinite(mean) & (size > 0.0)
+    # Scaled to one first: fourth powers overflow.
+    mean, scale = np.where(known, mean, 0.0), np.where(known, 1.0 / np.where(known, size, 1.0), 0.0)
+    second, fourth = np.zeros(len(size)), np.zeros(len(size))
+    rows = max(1, BLOCK // max(len(size), 1))
+    for start in range(0, len(values), rows):
+        with np.errstate(invalid="ignore"):
+            squares = ((values[start : start + rows] - mean) * scale) ** 2
+        second += squares.sum(axis=0)
+        fourth += np.einsum("ij,ij->j", squares, squares)
+    kurtosis = len(values) * fourth / np.maximum(second**2, 1e-300)
+    return np.where(known, kurtosis, 0.0)
+
+
+def _of_size_one(values: Float[np.ndarray, " draws"]) -> Float[np.ndarray, " draws"]:
+    return values / max(float(np.abs(values).max()), 1e-300)
 
 
 def _shape(values: Float[np.ndarray, " draws"]) -> float:

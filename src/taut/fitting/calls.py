@@ -1,8 +1,6 @@
 """What users call: `taut.fit` and `taut.load`."""
 
-import importlib.metadata
-import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from os import PathLike
 from typing import Any
 
@@ -125,7 +123,7 @@ def fit(
         gradients=run.gradients,
         seed=int(seed),
         dtype=str(run.dtype),
-        versions=_versions(bound.program.libraries),
+        versions=run.versions,
         observed=bound.program.observed(bound.data),
     )
     line.finish(trust.word, gradients=run.gradients)
@@ -179,9 +177,3 @@ def _scalars(bound: Target, pool: Pool) -> tuple[list[str], np.ndarray]:
     names = [site.name for site in bound.program.sites]
     labels = [label for n in names for label in scalar_names(n, pool.values[n].shape[1:])]
     return labels, pool.flat(names)
-
-
-def _versions(libraries: Sequence[str]) -> dict[str, str]:
-    names = ("taut", "jax", "numpyro", *libraries)
-    versions = {name: importlib.metadata.version(name) for name in names}
-    return {**versions, "python": ".".join(map(str, sys.version_info[:3]))}

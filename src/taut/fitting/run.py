@@ -9,6 +9,7 @@ import numpy as np
 from taut._core.collector import collector_held
 from taut._core.errors import InputError
 from taut._core.threads import single_blas_thread
+from taut._core.versions import versions_of
 from taut.diagnostics.checks import draw_to_weigh, misfits, run_checks
 from taut.diagnostics.more_draws import gradients_for, more_draws
 from taut.diagnostics.tails import LONG_LOOK, LONG_LOOK_WORTH
@@ -54,7 +55,11 @@ class Clock:
 
 
 class Run:
-    """One fit: the optimisation in some precision, then the checks."""
+    """One fit: the optimisation in some precision, then the checks.
+
+    Attributes:
+        versions: of the libraries in use.
+    """
 
     def __init__(
         self,
@@ -94,7 +99,8 @@ class Run:
             # Traced while the oracle compiles, and compiled while the guide is fitted.
             self._constrainer = Constrainer(self._bound, dtype)
         self._clock.lap("trace")
-        # Finding the BLAS libraries takes milliseconds, in which the oracle compiles on.
+        # Finding BLAS libraries and versions takes milliseconds, in which the oracle compiles on.
+        self.versions = versions_of(("taut", "jax", "numpyro", *self._bound.program.libraries))
         with single_blas_thread():
             self._oracle.executable.wait()
             self._clock.lap("compile")

@@ -1,4 +1,9 @@
-"""The pieces of a triangular flow's map, and the sparse matrices that they are linear in."""
+"""The pieces of a triangular flow's map, one row for each coordinate, over all draws.
+
+What belongs to a coordinate multiplies a whole row, sums over coordinates add rows up, and what
+products are made of is picked by rows. With draws in rows NumPy takes half as long again, and in
+chains and fits of small models the map is most of what the host does.
+"""
 
 import dataclasses
 import functools
@@ -11,39 +16,79 @@ from jaxtyping import Float, Int
 from taut._core.namespace import namespace
 
 
+class Pairs:
+    """Which noise each product of a flow is made of.
+
+    Args:
+        indices: of the two coordinates of each (pairs, 2).
+        dim: number of coordinates.
+    """
+
+    def __init__(self, indices: Int[Any, "pairs 2"], dim: int):
+        xp = namespace(indices)
+        self._first, self._second = indices[:, 0], indices[:, 1]
+        self._same = xp.asarray(self._first == self._second)[:, None]
+        self._scale = product_scale(self._same)
+        self._chosen = xp.eye(dim)[:, xp.concatenate([self._first, self._second])]
+
+    def of(self, noise: Float[Any, "dim draws"]) -> tuple[Any, Any, Any]:
+        """Return the noise that comes first in each product, and second, and 1 with the products.
+
+        Shapes are (pairs, draws) twice and (1 + pairs, draws).
+        """
+        xp, first, second = namespace(noise), noise[self._first], noise[self._second]
+        products = (first * second - self._same) * self._scale
+        return first, second, xp.concatenate([xp.ones_like(noise[:1]), products])
+
+    def add_back(
+        self, result: Float[Any, "dim draws"], bent: Float[Any, "pairs draws"], noise: "Noise"
+    ) -> Float[Any, "dim draws"]:
+        """Return a gradient with respect to noise, with the share that comes through products.
+
+        Args:
+            result: the rest of it.
+            bent: gradient with respect to the products.
+            noise: where.
+        """
+        xp, bent = namespace(result), bent * self._scale
+        return result + self._chosen @ xp.concatenate([bent * noise.second, bent * noise.first])
+
+
 @dataclasses.dataclass(frozen=True)
 class Noise:
     """Noise, and the pieces of the map that no coefficient changes.
 
     Attributes:
-        value: e (draws, dim).
-        root: sqrt(1 + e^2) (draws, dim).
-        arcsinh: of e (draws, dim).
-        first: the noise that comes first in each product (draws, pairs).
+        value: e (dim, draws).
+        root: sqrt(1 + e^2) (dim, draws).
+        arcsinh: of e (dim, draws).
+        first: the noise that comes first in each product (pairs, draws).
         second: that which comes second, likewise.
-        products: orthonormal products of pairs of noise (draws, pairs).
+        products: 1, and orthonormal products of pairs of noise (1 + pairs, draws).
     """
 
-    value: Float[Any, "draws dim"]
-    root: Float[Any, "draws dim"]
-    arcsinh: Float[Any, "draws dim"]
-    first: Float[Any, "draws pairs"]
-    second: Float[Any, "draws pairs"]
-    products: Float[Any, "draws pairs"]
+    value: Float[Any, "dim draws"]
+    root: Float[Any, "dim draws"]
+    arcsinh: Float[Any, "dim draws"]
+    first: Float[Any, "pairs draws"]
+    second: Float[Any, "pairs draws"]
+    products: Float[Any, "features draws"]
 
     @classmethod
-    def of(cls, value: Float[Any, "draws dim"], pairs: Int[Any, "pairs 2"], same: Any) -> "Noise":
-        """Make the pieces.
+    def of(cls, value: Float[Any, "draws dim"], pairs: Pairs) -> "Noise":
+        """Make the pieces for noise that comes draw by draw."""
+        rows = value.T.copy()
+        root = namespace(rows).sqrt(1.0 + rows * rows)
+        return cls(rows, root, _arcsinh(rows, root), *pairs.of(rows))
 
-        Args:
-            value: the noise.
-            pairs: which noise each product is made of.
-            same: whether a product is a square (pairs,).
-        """
-        root = namespace(value).sqrt(1.0 + value * value)
-        first, second = value[:, pairs[:, 0]], value[:, pairs[:, 1]]
-        products = product(first, second, same)
-        return cls(value, root, _arcsinh(value, root), first, second, products)
+    def paired(self, pairs: Pairs) -> "Noise":
+        """Return the same noise with other products."""
+        return Noise(self.value, self.root, self.arcsinh, *pairs.of(self.value))
+
+    @property
+    def draws(self) -> int:
+        """How many draws it makes."""
+        return self.value.shape[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,80 +99,142 @@ class Layers:
 
     Attributes:
         noise: e, and what is made of it alone.
-        log_scale: s (draws, dim).
-        weight: tail weights (dim,).
-        angle: (arcsinh(e) + skew) weight, of which h is the hyperbolic sine (draws, dim).
-        marginal: h (draws, dim).
-        cosh: hyperbolic cosine of the angle (draws, dim).
-        inner: h + lean (draws, dim).
-        width: exp(s) (draws, dim).
-        spread: (h + lean) exp(s) (draws, dim).
-        x: the result (draws, dim).
+        weight: tail weights (dim, 1).
+        exponent: the angle (arcsinh(e) + skew) weight, of which h is the hyperbolic sine, less
+            log 2 (dim, draws).
+        marginal: h (dim, draws).
+        cosh: hyperbolic cosine of the angle (dim, draws).
+        log_scale: s (dim, draws).
+        width: exp(s) (dim, draws).
+        spread: (h + lean) exp(s) (dim, draws).
+        x: the result (dim, draws).
     """
 
     noise: Noise
-    log_scale: Float[Any, "draws dim"]
-    weight: Float[Any, " dim"]
-    angle: Float[Any, "draws dim"]
-    marginal: Float[Any, "draws dim"]
-    cosh: Float[Any, "draws dim"]
-    inner: Float[Any, "draws dim"]
-    width: Float[Any, "draws dim"]
-    spread: Float[Any, "draws dim"]
-    x: Float[Any, "draws dim"]
+    weight: Float[Any, "dim 1"]
+    exponent: Float[Any, "dim draws"]
+    marginal: Float[Any, "dim draws"]
+    cosh: Float[Any, "dim draws"]
+    log_scale: Float[Any, "dim draws"]
+    width: Float[Any, "dim draws"]
+    spread: Float[Any, "dim draws"]
+    x: Float[Any, "dim draws"]
 
     @functools.cached_property
-    def slope(self) -> Float[Any, "draws dim"]:
+    def steepness(self) -> Float[Any, "dim draws"]:
+        """Derivative of h, but for the tail weight."""
+        return self.cosh / self.noise.root
+
+    @functools.cached_property
+    def slope(self) -> Float[Any, "dim draws"]:
         """Derivative of h."""
-        return self.cosh / self.noise.root * self.weight
+        return self.steepness * self.weight
 
     @functools.cached_property
-    def log_slope_gradient(self) -> Float[Any, "draws dim"]:
+    def log_slope_gradient(self) -> Float[Any, "dim draws"]:
         """Derivative of the logarithm of the slope."""
-        noise = self.noise
-        return (self.marginal / self.cosh * self.weight - noise.value / noise.root) / noise.root
+        noise, result = self.noise, self.marginal / self.cosh
+        result *= self.weight
+        result -= noise.value / noise.root
+        result /= noise.root
+        return result
 
     def prepare(self) -> None:
         """Make all of them, while other work is under way."""
         _ = self.slope, self.log_slope_gradient
 
 
-# Up to so many features one product takes less time than picking rows.
+@dataclasses.dataclass(frozen=True)
+class Pulled:
+    """Gradients of log p + log_det with respect to the pieces of the map at some noise.
+
+    Attributes:
+        both: with respect to the log scales, and then the shifts (2 dim, draws).
+        products: with respect to the products of noise (pairs, draws).
+        wide: with respect to h + lean, where the scales and shifts stay (dim, draws).
+        marginal: with respect to h, but for its own slope (dim, draws).
+    """
+
+    both: Float[Any, "rows draws"]
+    products: Float[Any, "pairs draws"]
+    wide: Float[Any, "dim draws"]
+    marginal: Float[Any, "dim draws"]
+
+
+# Up to so many coordinates one product takes less time than picking rows.
 FEW = 64
 
 
 class Coefficients:
-    """Coefficients of features (features, dim); most rows of a large flow are zero.
+    """Log scales and shifts as linear functions of features: 1, products, h of some coordinates.
+
+    Most rows of a large flow are zero; those features are left out.
 
     Args:
-        matrix: the coefficients.
+        log_scale: coefficients of 1 and h in the log scales (dim + 1, dim).
+        shift: those in the shifts, likewise.
+        stretch: coefficients of the products in the log scales (pairs, dim).
+        bend: those in the shifts, likewise.
 
     Attributes:
-        filled: the features whose coefficients are not all known to be zero.
+        drivers: the coordinates whose h is a feature; None for all of them.
     """
 
-    def __init__(self, matrix: Float[Any, "features dim"]):
-        rows = _filled(matrix)
-        self._rows = rows
-        self._some = matrix if rows is None else matrix[rows]
-        self._back = matrix.T if rows is None or len(matrix) <= FEW else None
-        self.filled: list[int] = list(range(len(matrix)) if rows is None else rows)
+    def __init__(
+        self,
+        log_scale: Float[Any, "rows dim"],
+        shift: Float[Any, "rows dim"],
+        stretch: Float[Any, "pairs dim"],
+        bend: Float[Any, "pairs dim"],
+    ):
+        xp = namespace(log_scale, shift, stretch, bend)
+        linear = xp.concatenate([log_scale, shift], axis=1)
+        one, rest = linear[:1], linear[1:]
+        many = xp is np and len(rest) > FEW
+        self.drivers = np.flatnonzero(rest.any(axis=1)) if many else None
+        self._first = 1 + len(stretch)
+        products = xp.concatenate([stretch, bend], axis=1)
+        self._matrix = xp.concatenate([one, products, rest[self.drivers] if many else rest])
 
-    def through(self, features: Float[Any, "draws features"]) -> Float[Any, "draws dim"]:
-        """Return features @ coefficients."""
-        return (features if self._rows is None else features[:, self._rows]) @ self._some
+    def through(
+        self, marginal: Float[Any, "dim draws"], noise: Noise
+    ) -> tuple[Float[Any, "dim draws"], Float[Any, "dim draws"]]:
+        """Return the log scales and the shifts."""
+        both, dim = self._matrix.T @ features(marginal, noise, self.drivers), len(marginal)
+        return both[:dim], both[dim:]
 
-    def add_back(
-        self, result: Float[Any, "draws features"], gradients: Float[Any, "draws dim"]
-    ) -> Float[Any, "draws features"]:
-        """Return result + gradients @ coefficients'."""
-        if not self.filled:
-            return result
-        if self._back is not None:
-            return result + gradients @ self._back
-        result = result.copy()
-        result[:, self._rows] += gradients @ self._some.T
-        return result
+    def pulled(self, layers: Layers, white: Float[Any, "dim draws"]) -> Pulled:
+        """Return the gradients, from that of log p with respect to x."""
+        both = _stacked(white, layers.spread)
+        wide = white * layers.width
+        back = self._matrix[1:] @ both
+        products, marginal = back[: self._first - 1], back[self._first - 1 :]
+        if self.drivers is None:
+            marginal += wide
+        else:
+            some, marginal = marginal, wide.copy()
+            marginal[self.drivers] += some
+        return Pulled(both, products, wide, marginal)
+
+
+def features(
+    marginal: Float[Any, "dim draws"], noise: Noise, drivers: np.ndarray | None
+) -> Float[Any, "features draws"]:
+    """Return what log scales and shifts are linear in: 1, the products, and h of some."""
+    some = marginal if drivers is None else marginal[drivers]
+    return namespace(some, noise.products).concatenate([noise.products, some])
+
+
+def _stacked(white: Any, spread: Any) -> Any:
+    """Return the gradients with respect to log scales and shifts, from those with respect to x."""
+    if namespace(white, spread) is not np:
+        return jnp.concatenate([white * spread + 1.0, white])
+    dim, draws = white.shape
+    both = np.empty((2 * dim, draws))
+    np.multiply(white, spread, out=both[:dim])
+    both[:dim] += 1.0
+    both[dim:] = white
+    return both
 
 
 def product(first: Any, second: Any, same: Any) -> Any:
@@ -140,16 +247,24 @@ def product_scale(same: Any) -> Any:
     return 1.0 - same * (1.0 - 0.5**0.5)
 
 
+def sum_of_logs(values: Float[Any, "rows draws"]) -> Float[Any, " draws"]:
+    """Return the sums over rows of the logarithms of positive numbers.
+
+    Those of products of four, where they do not overflow: a logarithm takes long.
+    """
+    quarter = len(values) // 4
+    if namespace(values) is np and quarter:
+        products = values[:quarter] * values[quarter : 2 * quarter]
+        products *= values[2 * quarter : 3 * quarter]
+        products *= values[3 * quarter : 4 * quarter]
+        total = np.log(products).sum(axis=0) + np.log(values[4 * quarter :]).sum(axis=0)
+        if np.isfinite(total.sum()):
+            return total
+    return namespace(values).log(values).sum(axis=0)
+
+
 def _arcsinh(value: Any, root: Any) -> Any:
     """Return arcsinh, with root = sqrt(1 + value^2); NumPy's own takes most of a flow's time."""
     if namespace(value) is np:
         return np.copysign(np.log(np.abs(value) + root), value)
     return jnp.arcsinh(value)
-
-
-def _filled(matrix: Any) -> Any:
-    """Return the rows that are not all zero, if they are known and few; else None."""
-    if namespace(matrix) is not np:
-        return None
-    rows = np.flatnonzero(matrix.any(axis=1))
-    return rows if 2 * len(rows) < len(matrix) else None

@@ -20,7 +20,15 @@ from jaxtyping import Float, Int
 
 from taut._core.modules import module
 from taut._core.namespace import match_dtype, namespace, solve_lower
-from taut.guides.flow_layers import Coefficients, Layers, Noise, product, product_scale
+from taut.guides.flow_layers import (
+    Coefficients,
+    Layers,
+    Noise,
+    Pairs,
+    Pulled,
+    product,
+    sum_of_logs,
+)
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.guide import LatentGuide, standard_log_prob
 from taut.guides.noise import matched_noise
@@ -54,38 +62,38 @@ class _Fixed:
     """What of the map is the same at all noise.
 
     Attributes:
-        log_scale: coefficients of h in the log scales.
-        shift: those in the shifts.
-        stretch: coefficients of products in the log scales.
-        weight: tail weights (dim,).
-        pairs: which noise each product is made of (pairs, 2).
-        same: whether a product is a square (pairs,).
+        coefficients: of the log scales and the shifts.
+        indices: which noise each product is made of (pairs, 2).
+        weight: tail weights (dim, 1).
+        offset: what the angle is at noise of zero, less log 2 (dim, 1).
+        lean: shifts that are multiplied by the scale (dim, 1).
+        log_det: the part of the Jacobian's logarithm that is the same everywhere.
     """
 
-    log_scale: Coefficients
-    shift: Coefficients
-    stretch: Coefficients
-    weight: Float[Any, " dim"]
-    pairs: Int[Any, "pairs 2"]
-    same: Any
+    coefficients: Coefficients
+    indices: Int[Any, "pairs 2"]
+    weight: Float[Any, "dim 1"]
+    offset: Float[Any, "dim 1"]
+    lean: Float[Any, "dim 1"]
+    log_det: Float[Any, ""]
 
     @classmethod
     def of(cls, flow: "TriangularFlow") -> "_Fixed":
-        xp, pairs = flow._namespace, flow.pairs
+        xp = flow._namespace
+        weight = xp.exp(flow.tail)
         return cls(
-            Coefficients(flow.log_scale[1:]),
-            Coefficients(flow.shift[1:]),
-            Coefficients(flow.stretch),
-            xp.exp(flow.tail),
-            pairs,
-            xp.asarray(pairs[:, 0] == pairs[:, 1]),
+            Coefficients(flow.log_scale, flow.shift, flow.stretch, flow.bend),
+            flow.pairs,
+            weight[:, None],
+            (flow.skew * weight - np.log(2.0))[:, None],
+            flow.lean[:, None],
+            (xp.log(xp.diagonal(flow.scale_tril)) + flow.tail).sum(),
         )
 
     @functools.cached_property
-    def chosen(self) -> tuple[Float[Any, "pairs dim"], Float[Any, "pairs dim"]]:
-        """Which noise comes first in each product, and which second, as zeros and ones."""
-        identity = namespace(self.weight).eye(len(self.weight))
-        return identity[self.pairs[:, 0]], identity[self.pairs[:, 1]]
+    def pairs(self) -> Pairs:
+        """The same, with what products are made by; not needed where noise is prepared."""
+        return Pairs(self.indices, len(self.weight))
 
 
 @module()
@@ -138,37 +146,26 @@ class TriangularFlow(LatentGuide):
         """How many standard normal numbers make one draw: `dim`."""
         return self.dim
 
-    def prepared(self, noise: Float[Any, "draws dim"]) -> Noise:
-        """Return some noise with what of the map depends on it alone, and on `pairs`."""
-        return Noise.of(noise, self.pairs, self._fixed.same)
+    def prepared(self, noise: Float[Any, "draws dim"] | Noise) -> Noise:
+        """Return noise with what of the map depends on it and on `pairs` alone."""
+        pairs = self._fixed.pairs
+        return noise.paired(pairs) if isinstance(noise, Noise) else Noise.of(noise, pairs)
 
     def layers(self, noise: Float[Any, "draws dim"] | Noise) -> Layers:
         """Return the pieces of the map at some noise, which may have been prepared."""
         noise = noise if isinstance(noise, Noise) else self.prepared(noise)
         xp, fixed = namespace(noise.value, self.loc), self._fixed
-        angle = (noise.arcsinh + self.skew) * fixed.weight
-        upper = xp.exp(angle)
-        lower = 1.0 / upper
-        marginal, cosh = 0.5 * (upper - lower), 0.5 * (upper + lower)
-        log_scale = fixed.log_scale.through(marginal) + self.log_scale[0]
-        shift = fixed.shift.through(marginal) + self.shift[0]
-        if len(self.pairs):
-            log_scale = log_scale + fixed.stretch.through(noise.products)
-            shift = shift + noise.products @ self.bend
-        inner, width = marginal + self.lean, xp.exp(log_scale)
-        spread = inner * width
-        return Layers(
-            noise,
-            log_scale,
-            fixed.weight,
-            angle,
-            marginal,
-            cosh,
-            inner,
-            width,
-            spread,
-            spread + shift,
-        )
+        exponent = noise.arcsinh * fixed.weight
+        exponent += fixed.offset
+        upper = xp.exp(exponent)
+        lower = 0.25 / upper
+        marginal, cosh = upper - lower, upper + lower
+        log_scale, shift = fixed.coefficients.through(marginal, noise)
+        width = xp.exp(log_scale)
+        spread = (marginal + fixed.lean) * width
+        x = spread + shift
+        weight = fixed.weight
+        return Layers(noise, weight, exponent, marginal, cosh, log_scale, width, spread, x)
 
     def transform(self, noise: Float[Any, "*draws dim"]) -> Float[Any, "*draws dim"]:
         """Return draws made of standard normal noise."""
@@ -178,7 +175,7 @@ class TriangularFlow(LatentGuide):
 
     def place(self, layers: Layers) -> Float[Any, "draws dim"]:
         """Return the draws whose layers are known."""
-        return self.loc + layers.x @ self.scale_tril.T
+        return self.loc + layers.x.T @ self.scale_tril.T
 
     def log_det(self, noise: Float[Any, "*draws dim"]) -> Float[Any, "*draws"]:
         """Return the logarithm of the Jacobian's determinant."""
@@ -187,9 +184,8 @@ class TriangularFlow(LatentGuide):
 
     def log_det_of(self, layers: Layers) -> Float[Any, " draws"]:
         """Return the logarithm of the Jacobian's determinant where the layers are known."""
-        xp = namespace(layers.x, self.loc)
-        whole = xp.log(xp.diagonal(self.scale_tril)).sum()
-        return xp.einsum("ni->n", layers.log_scale + xp.log(layers.slope)) + whole
+        own = layers.log_scale.sum(axis=0) + sum_of_logs(layers.steepness)
+        return own + self._fixed.log_det
 
     def pull(self, layers: Layers, gradients: Float[Any, "draws dim"]) -> Float[Any, "draws dim"]:
         """Return the gradient with respect to noise of log p(transform(noise)) + log_det(noise).
@@ -198,57 +194,48 @@ class TriangularFlow(LatentGuide):
             layers: the map at the noise.
             gradients: of log p with respect to the latent vectors there.
         """
-        fixed, white = self._fixed, gradients @ self.scale_tril
-        stretched = white * layers.spread + 1.0
-        result = self.pull_marginal(white, stretched, white * layers.width)
-        result = result * layers.slope + layers.log_slope_gradient
-        if len(self.pairs) == 0:
-            return result
-        bent = white @ self.bend.T + stretched @ self.stretch.T
-        bent = bent * product_scale(fixed.same)
-        first, second = fixed.chosen
-        noise = layers.noise
-        return result + (bent * noise.second) @ first + (bent * noise.first) @ second
+        pulled = self.pulled(layers, self.whitened(gradients))
+        result = pulled.marginal * layers.slope
+        result += layers.log_slope_gradient
+        if len(self.pairs):
+            result = self._fixed.pairs.add_back(result, pulled.products, layers.noise)
+        return result.T.copy()
 
-    def pull_marginal(
-        self,
-        white: Float[Any, "draws dim"],
-        stretched: Float[Any, "draws dim"],
-        wide: Float[Any, "draws dim"],
-    ) -> Float[Any, "draws dim"]:
-        """Return the gradient with respect to h, of log p and of the scales in log_det.
+    def whitened(self, gradients: Float[Any, "draws dim"]) -> Float[Any, "dim draws"]:
+        """Return gradients with respect to x, from those with respect to latent vectors."""
+        return self.scale_tril.T @ gradients.T
+
+    def pulled(self, layers: Layers, white: Float[Any, "dim draws"]) -> Pulled:
+        """Return the gradients with respect to the pieces of the map.
 
         Args:
-            white: gradients of log p with respect to x.
-            stretched: those of log p and log_det with respect to the log scales.
-            wide: those of log p with respect to h + lean.
+            layers: the map at the noise.
+            white: gradients of log p with respect to x there.
         """
-        fixed = self._fixed
-        return fixed.shift.add_back(fixed.log_scale.add_back(wide, stretched), white)
+        return self._fixed.coefficients.pulled(layers, white)
 
     def inverse(self, z: Float[Any, "*draws dim"]) -> Float[Any, "*draws dim"]:
         """Return the noise that latent vectors are made of."""
         xp = namespace(z, self.loc)
         centred = (z - self.loc).reshape(-1, self.dim)
-        x = solve_lower(self.scale_tril, centred.T).T
-        log_scale = xp.zeros_like(x) + self.log_scale[0]
-        shift = xp.zeros_like(x) + self.shift[0]
-        pairs = np.asarray(self.pairs)
-        drivers = {*self._fixed.log_scale.filled, *self._fixed.shift.filled}
-        columns: list[Any] = []
+        x = solve_lower(self.scale_tril, centred.T).copy()
+        log_scale = xp.zeros_like(x) + self.log_scale[0][:, None]
+        shift = xp.zeros_like(x) + self.shift[0][:, None]
+        pairs, drivers = np.asarray(self.pairs), self._fixed.coefficients.drivers
+        rows: list[Any] = []
         for i in range(self.dim):
-            marginal = (x[:, i] - shift[:, i]) * xp.exp(-log_scale[:, i]) - self.lean[i]
+            marginal = (x[i] - shift[i]) * xp.exp(-log_scale[i]) - self.lean[i]
             angle = xp.arcsinh(marginal)
-            columns.append(xp.sinh(angle * xp.exp(-self.tail[i]) - self.skew[i]))
-            if i in drivers:
-                log_scale = log_scale + marginal[:, None] * self.log_scale[i + 1]
-                shift = shift + marginal[:, None] * self.shift[i + 1]
+            rows.append(xp.sinh(angle * xp.exp(-self.tail[i]) - self.skew[i]))
+            if drivers is None or i in drivers:
+                log_scale = log_scale + marginal * self.log_scale[i + 1][:, None]
+                shift = shift + marginal * self.shift[i + 1][:, None]
             for row in np.flatnonzero(pairs.max(axis=1, initial=-1) == i):
                 j, k = pairs[row]
-                bent = product(columns[j], columns[k], j == k)
-                log_scale = log_scale + bent[:, None] * self.stretch[row]
-                shift = shift + bent[:, None] * self.bend[row]
-        return match_dtype(xp.stack(columns, axis=1).reshape(z.shape), z)
+                bent = product(rows[j], rows[k], j == k)
+                log_scale = log_scale + bent * self.stretch[row][:, None]
+                shift = shift + bent * self.bend[row][:, None]
+        return match_dtype(xp.stack(rows, axis=1).reshape(z.shape), z)
 
     def draw(
         self, count: int, rng: np.random.Generator
@@ -291,8 +278,10 @@ class TriangularFlow(LatentGuide):
     def _marginals(self) -> "_Marginals":
         noise = matched_noise(MOMENT_DRAWS, self.dim, np.random.default_rng(0))
         xp = namespace(self.loc)
-        draws = self.transform(xp.asarray(noise, dtype=self.loc.dtype))
-        return _Marginals(draws.mean(axis=0), draws.std(axis=0), draws.T)
+        blocks = self.in_blocks(xp.asarray(noise, dtype=self.loc.dtype))
+        draws = xp.concatenate([self.scale_tril @ layers.x for layers in blocks], axis=1)
+        draws += self.loc[:, None]
+        return _Marginals(draws.mean(axis=1), draws.std(axis=1), draws)
 
     def in_blocks(self, noise: Float[Any, "draws dim"]) -> Iterator[Layers]:
         """Return the layers of so few draws after the other that they stay in the cache."""
@@ -310,7 +299,8 @@ class TriangularFlow(LatentGuide):
 
     @property
     def _namespace(self) -> Any:
-        return namespace(self.log_scale, self.shift, self.stretch, self.tail, self.pairs)
+        leaves = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return namespace(*leaves)
 
     def __getstate__(self) -> dict[str, Any]:
         # What is kept can be made again.

@@ -22,7 +22,9 @@ from taut.loop.efficiency import efficient
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.stages import Outcome, default_tolerance
 from taut.loop.verdict import Verdict
-from taut.objectives.triangular import FlowEvaluation, Terms, TermsChart, evaluate_flow, grow
+from taut.objectives.flow_chart import TermsChart
+from taut.objectives.flow_terms import Terms, grow
+from taut.objectives.triangular import FlowEvaluation, evaluate_flow
 from taut.posterior.draws import Draws
 
 # More draws are taken where the coefficients are fitted to those by so many nats.

@@ -208,8 +208,8 @@ class _SpikeWatch:
             self._best[row] = max(self._best[row], mass)
             fallen = mass < self._best[row] - SPIKE_DROP
             self._below[row] = self._below[row] + 1 if fallen else 0
-            if self._below[row] >= 2:
-                ascents.active[row] = False
+        if (self._below >= 2).any():
+            ascents.active[self._below >= 1] = False
 
 
 def _gaussians(
