@@ -20,6 +20,7 @@ from taut.loop.flow import (
     FlowFit,
     _better,
     _lacking,
+    _wild,
     climb,
 )
 from taut.loop.gaussian import GaussianSearch
@@ -351,3 +352,18 @@ def test_where_a_flow_overflows_it_covers_nothing():
     drawn = Draws(z, np.array([_funnel(z[:1])[0][0], 0.0]), np.zeros(2))
     drawn = dataclasses.replace(drawn, log_q=drawn.log_p - shares)
     assert _lacking(after.guide, np.zeros(1), drawn) == pytest.approx(0.75)
+
+
+def test_a_map_beyond_its_arithmetic_is_not_kept():
+    gaussian_flow = TriangularFlow.around(FullRankNormal(np.array([3e3]), np.array([[1e3]])))
+    assert not _wild(gaussian_flow)
+    # The angle is lost beside one: all draws are one number, far off, of a finite Jacobian.
+    rows = np.array([[77.0], [0.0]])
+    stuck = dataclasses.replace(
+        gaussian_flow, log_scale=rows, skew=np.array([7.0]), tail=np.array([-39.0])
+    )
+    noise = np.random.default_rng(0).standard_normal((100, 1))
+    assert np.isfinite(stuck.log_det(noise)).all()
+    assert _wild(stuck)
+    # A scale beyond all numbers.
+    assert _wild(dataclasses.replace(gaussian_flow, log_scale=10.0 * rows))

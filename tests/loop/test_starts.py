@@ -11,12 +11,14 @@ from taut.loop.starts import (
     LARGEST_FULL_RANK,
     RADIUS,
     SHRINKS,
+    SPIKE_DROP,
     NoFiniteStart,
+    _SpikeWatch,
     default_starts,
     draw_starts,
     search,
 )
-from taut.solvers.ascent import MOST_STEPS
+from taut.solvers.ascent import MOST_STEPS, Ascents, PathPoint
 
 each_seed = pytest.mark.parametrize("seed", SEEDS)
 
@@ -167,3 +169,41 @@ def test_a_cut_off_density_is_climbed_from_inside():
     _, candidates = _search(batch, 2, 0)
     assert candidates[0].guide.loc[0] > 0
     assert np.isfinite(batch(candidates[0].guide.loc[None])[0]).all()
+
+
+class _Climbing(Ascents):
+    """Paths of which only the log densities change."""
+
+    def __init__(self, paths):
+        self.active = np.ones(paths, bool)
+
+    def length(self, path):
+        return 1
+
+    def point(self, path, number):
+        row = np.ones((1, 2))
+        return PathPoint(row[0], row[0], row, row, self.log_density[path])
+
+
+def _active_after(checks):
+    climbing = _Climbing(len(checks[0]))
+    watch = _SpikeWatch(len(checks[0]))
+    for fallen in checks:
+        climbing.log_density = np.where(fallen, -1.1 * SPIKE_DROP, 0.0)
+        watch.retire(climbing)
+    return climbing.active.tolist()
+
+
+def test_a_path_is_given_up_once_the_mass_near_it_has_fallen_twice():
+    assert _active_after([[False, False], [True, False]]) == [True, True]
+    assert _active_after([[False, False], [True, False], [True, False]]) == [False, True]
+    assert _active_after([[False], [True], [False], [True]]) == [True]
+
+
+def test_a_spike_found_on_one_path_ends_all_that_fall():
+    none = [False, False, False]
+    # The second falls for the first time when the first has for the second.
+    checks = [none, [True, False, False], [True, True, False]]
+    assert _active_after(checks) == [False, False, True]
+    # One that has recovered is not among them.
+    assert _active_after([none, [True, True, False], [True, False, False]]) == [False, True, True]

@@ -49,6 +49,9 @@ NEXT_TO_NOTHING = 0.01
 # A flow hardly covers what is denser than it is by this factor.
 THIN = 10.0
 
+# A coordinate whose sd is this share of its distance from the Gaussian's middle has none.
+NO_SPREAD = 1e-8
+
 # Nats that a term must promise.
 LEAST_GAIN = 5e-4
 
@@ -189,9 +192,14 @@ def _better(flow: np.ndarray, gaussian: np.ndarray) -> bool:
 
 
 def _wild(guide: TriangularFlow) -> bool:
-    """Whether a draw farther out than those it was fitted to can overflow."""
+    """Whether the map is beyond its arithmetic.
+
+    A draw farther out than those it was fitted to may overflow; and where a tail weight is next to
+    zero all draws are the same number, whose Jacobian still counts as spread.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
-        return not np.isfinite(guide.sd()).all()
+        sd, shift = guide.sd(), np.abs(guide.mean() - guide.loc)
+    return not (np.isfinite(sd).all() and (sd > NO_SPREAD * shift).all())
 
 
 def _log_ratios(evaluation: FlowEvaluation) -> np.ndarray:

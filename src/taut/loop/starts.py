@@ -188,8 +188,9 @@ class _SpikeWatch:
     """Retires paths that climb into a spike: density rises while the mass around it vanishes.
 
     The neck of a funnel has no mode to arrive at. Log density plus half the log determinant of the
-    inverse Hessian is Laplace's estimate of the mass nearby; a path on which it has fallen well
-    below its own best at two checks in a row is not followed further. Its points stay candidates.
+    inverse Hessian is Laplace's estimate of the mass nearby. Where on some path it has been well
+    below its own best at two checks in a row there is a spike: that path is not followed further,
+    nor are those on which it is below now. Their points stay candidates.
     """
 
     def __init__(self, paths: int):
@@ -208,7 +209,7 @@ class _SpikeWatch:
             self._best[row] = max(self._best[row], mass)
             fallen = mass < self._best[row] - SPIKE_DROP
             self._below[row] = self._below[row] + 1 if fallen else 0
-        if (self._below >= 2).any():
+        if self._below.max() >= 2:
             ascents.active[self._below >= 1] = False
 
 
