@@ -142,6 +142,14 @@ def test_annealing_refuses_minibatches_as_numpyro_does():
     assert isinstance(caught.value, InputError)
 
 
+@pytest.mark.parametrize("method", ["get_posterior", "get_transform"])
+def test_annealing_has_no_density_as_in_numpyro(method):
+    guide = autoguide.AutoDAIS(hierarchy)
+    params = _init(hierarchy, guide, y=PAIR)
+    with pytest.raises(NotImplementedError, match="draw from it with sample_posterior"):
+        getattr(guide, method)(params)
+
+
 def test_a_list_of_guides_covers_each_site_once():
     guide = autoguide.AutoGuideList(hierarchy)
     guide.append(autoguide.AutoDiagonalNormal(handlers.block(hierarchy, hide=["mu"])))

@@ -27,6 +27,11 @@ SUBSAMPLED = (
     "density, and plate {name!r} is subsampled; use AutoSemiDAIS, or give it no subsample_size"
 )
 
+_NO_DENSITY = (
+    "AutoDAIS is a sampler, annealed from a Gaussian: it has neither a posterior density nor a "
+    "transform of its latent vector; draw from it with sample_posterior"
+)
+
 
 class AutoDAIS(AutoLatentVector):
     """A Gaussian carried towards the posterior by K steps of uncorrected Hamiltonian dynamics.
@@ -94,6 +99,22 @@ class AutoDAIS(AutoLatentVector):
         latent = run(keys, params, followed.arguments.leaves)
         parts = bound.structure.split(latent.reshape(*sample_shape, -1))
         return self._constrain(bound, parts, tuple(sample_shape), params)
+
+    def get_posterior(self, params: dict, *args: Any, **kwargs: Any) -> dist.Distribution:
+        """Raise an error: it draws, and has no density.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError(_NO_DENSITY)
+
+    def get_transform(self, params: dict, *args: Any, **kwargs: Any) -> Any:
+        """Raise an error: its draws are no function of so many normal numbers.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError(_NO_DENSITY)
 
     def _read(self, args: tuple, kwargs: dict) -> BoundModel:
         bound = super()._read(args, kwargs)
