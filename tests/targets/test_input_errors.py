@@ -667,6 +667,13 @@ def test_a_budget_that_is_none(budget):
     assert _said(_fit, line, X, y=X, budget=budget) == (expected,)
 
 
+@pytest.mark.parametrize("option", ["modes", "progress", "checks"])
+@pytest.mark.parametrize("value", ["no", 3, None])
+def test_a_switch_that_is_neither_on_nor_off(option, value):
+    expected = f"{option} must be True or False; got {value!r}"
+    assert _said(taut.fit, line, X, y=X, **{option: value}) == (expected,)
+
+
 def test_a_model_argument_with_the_name_of_an_option(same_to_rounding):
     def model(y, budget):
         a = numpyro.sample("a", dist.Normal())
@@ -677,6 +684,12 @@ def test_a_model_argument_with_the_name_of_an_option(same_to_rounding):
         "the model's argument 'budget' has the name of an option of taut.fit; bind the model "
         "first: taut.fit(taut.target(model, ..., budget=...))"
     )
+
+    def with_progress(y, progress):
+        model(y, progress)
+
+    (problem,) = _said(taut.fit, with_progress, X, progress=X)
+    assert problem.startswith("the model's argument 'progress' has the name of an option")
     fit = _fit(taut.target(model, X, budget=2.0), checks=False)
     same_to_rounding(fit.guide.sd()[0], 1 / np.sqrt(1 + 5 / 4), np.float32)
 

@@ -13,7 +13,7 @@ from taut.diagnostics.solutions import Solutions
 from taut.diagnostics.tails import OF_MANY, OF_SOME, close, heavy_tails
 from taut.diagnostics.trust import judge
 from taut.fitting.entry import read_entry
-from taut.fitting.options import parameters_of
+from taut.fitting.options import is_switch, parameters_of
 from taut.fitting.run import Clock, Run
 from taut.guides.mixture_normal import MixtureNormal
 from taut.loop.progress import Progress
@@ -67,9 +67,10 @@ def fit(
         InputError: every problem with model, data and options that can be found before optimising.
     """
     clock = Clock()
-    line = Progress(progress)
+    line = Progress(is_switch(progress) and bool(progress))
     line.update("reading the model")
-    bound, own = read_entry(model_or_target, args, kwargs, guide, prior_ok, seed, budget)
+    switches = {"modes": modes, "progress": progress, "checks": checks}
+    bound, own = read_entry(model_or_target, args, kwargs, guide, prior_ok, seed, budget, switches)
     clock.lap("model")
     run = Run(bound, own or guide, modes, int(seed), budget, line, clock)
     run.optimise(bound.dtype)

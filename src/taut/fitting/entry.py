@@ -1,7 +1,7 @@
 """What a fit is given, read and checked as a whole before anything is optimised."""
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 
 from taut._core.errors import InputError
 from taut._core.precision import precision_of
-from taut.fitting.options import call_problems, guide_problems, number_problems
+from taut.fitting.options import call_problems, guide_problems, number_problems, switch_problems
 from taut.loop.starts import LARGEST_FULL_RANK
 from taut.targets.not_finite import NotFinite
 from taut.targets.problems import Problems
@@ -24,8 +24,19 @@ def read_entry(
     prior_ok: Collection[str],
     seed: Any,
     budget: Any,
+    switches: Mapping[str, Any],
 ) -> tuple[Target, Any]:
     """Bind a model to its arguments, and read a guide of the user's own.
+
+    Args:
+        model: model or target, the first argument of `taut.fit`.
+        args: the model's positional arguments.
+        kwargs: its keyword arguments.
+        guide: as `taut.fit` takes it, like the next three.
+        prior_ok: latent sites that a guide may leave out.
+        seed: decides every random number.
+        budget: seconds, or None.
+        switches: the options that are on or off, by name.
 
     Returns:
         The target, and the guide as it was read; None for one that is asked for by name.
@@ -35,7 +46,8 @@ def read_entry(
     """
     wrong_guide = guide_problems(model, guide, prior_ok)
     wrong_call = call_problems(model, args, kwargs)
-    problems = Problems([*wrong_guide, *number_problems(seed, budget), *wrong_call])
+    options = [*number_problems(seed, budget), *switch_problems(model, switches)]
+    problems = Problems([*wrong_guide, *options, *wrong_call])
     bound = None if wrong_call else problems.attempt(_bind, model, args, kwargs)
     if bound is None:
         raise InputError(problems.found)

@@ -1,7 +1,7 @@
 """The options of a fit, and every mistake in them."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -49,6 +49,20 @@ def number_problems(seed: Any, budget: Any) -> list[str]:
     if budget is not None and not (isinstance(budget, NUMBERS) and budget > 0):
         problems.append(f"budget must be a positive number of seconds, or None; got {budget!r}")
     return problems
+
+
+def switch_problems(model: Any, switches: Mapping[str, Any]) -> list[str]:
+    """Say which options that are on or off are neither, if they are not the model's."""
+    return [
+        f"{name} must be True or False; got {value!r}"
+        for name, value in switches.items()
+        if not is_switch(value) and name not in parameters_of(model)
+    ]
+
+
+def is_switch(value: Any) -> bool:
+    """Whether a value is True or False, Python's or NumPy's."""
+    return isinstance(value, (bool, np.bool_))
 
 
 def call_problems(model: Any, args: tuple, kwargs: dict) -> list[str]:
