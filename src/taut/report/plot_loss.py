@@ -69,7 +69,8 @@ def draw_loss(fit: Fitted) -> Any:
             axes.set_xlabel("gradient evaluations")
             axes.spines[["top", "right"]].set_visible(False)
             axes.ticklabel_format(style="plain")
-            axes.locator_params(axis="x", nbins=6, integer=True)
+            # Counts of six digits need the room of a quarter of the narrow panel.
+            axes.locator_params(axis="x", nbins=6 if axes is whole else 4, integer=True)
             axes.locator_params(axis="y", nbins=6)
             _mark_stop(axes, work[-1], fit)
         _mark_level(end, fit, floor)
