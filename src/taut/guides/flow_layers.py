@@ -1,8 +1,8 @@
 """The pieces of a triangular flow's map, one row for each coordinate, over all draws.
 
 What belongs to a coordinate multiplies a whole row, sums over coordinates add rows up, and what
-products are made of is picked by rows. With draws in rows NumPy takes half as long again, and in
-chains and fits of small models the map is most of what the host does.
+products are made of is picked by rows: with draws in rows NumPy takes longer for each of these, and
+in chains and fits of small models the map is most of what the host does.
 """
 
 import dataclasses

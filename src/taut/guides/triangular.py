@@ -221,13 +221,16 @@ class TriangularFlow(LatentGuide):
         x = solve_lower(self.scale_tril, centred.T).copy()
         log_scale = xp.zeros_like(x) + self.log_scale[0][:, None]
         shift = xp.zeros_like(x) + self.shift[0][:, None]
-        pairs, drivers = np.asarray(self.pairs), self._fixed.coefficients.drivers
+        pairs, filled = np.asarray(self.pairs), set(range(self.dim))
+        if namespace(self.log_scale, self.shift) is np:
+            linear = np.hstack([self.log_scale[1:], self.shift[1:]])
+            filled = set(np.flatnonzero(linear.any(axis=1)).tolist())
         rows: list[Any] = []
         for i in range(self.dim):
             marginal = (x[i] - shift[i]) * xp.exp(-log_scale[i]) - self.lean[i]
             angle = xp.arcsinh(marginal)
             rows.append(xp.sinh(angle * xp.exp(-self.tail[i]) - self.skew[i]))
-            if drivers is None or i in drivers:
+            if i in filled:
                 log_scale = log_scale + marginal * self.log_scale[i + 1][:, None]
                 shift = shift + marginal * self.shift[i + 1][:, None]
             for row in np.flatnonzero(pairs.max(axis=1, initial=-1) == i):
