@@ -7,6 +7,7 @@ import pytest
 from batches import covariance, gaussian, log_gamma
 from seeds import SEEDS
 
+from taut.guides.flow_layers import FEW
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.noise import matched_noise
 from taut.guides.triangular import TriangularFlow
@@ -54,12 +55,13 @@ def _around(dim, rng):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_gradient_is_the_slope_of_the_loss(seed):
+@pytest.mark.parametrize("dim", [DIM, FEW + 1])
+def test_the_gradient_is_the_slope_of_the_loss(seed, dim):
     rng = np.random.default_rng(seed)
-    terms = _terms(DIM, rng)
-    chart = TermsChart(terms.flow(_around(DIM, rng)), terms)
-    noise = matched_noise(64, DIM, rng)
-    point, direction = 0.1 * rng.normal(size=(2, chart.size))
+    terms = _terms(dim, rng)
+    chart = TermsChart(terms.flow(_around(dim, rng)), terms)
+    noise = matched_noise(64, dim, rng)
+    point, direction = 0.1 * DIM / dim * rng.normal(size=(2, chart.size))
 
     def loss(step):
         flow = chart.guide(point + step * direction)
