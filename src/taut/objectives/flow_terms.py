@@ -96,14 +96,15 @@ def grow(terms: Terms, evaluation: FlowEvaluation, least: float) -> Terms:
     before = np.vstack([np.zeros(dim, bool), np.arange(dim) > np.arange(dim)[:, None]])
     marginal = _joined([block.layers.marginal for block in blocks])
     linear = np.concatenate([np.ones((1, evaluation.draws)), marginal])
-    scale_gain, shift_gain = _gains(*_moments(linear, both, both**2), before)
+    squares = both**2
+    scale_gain, shift_gain = _gains(*_moments(linear, both, squares), before)
     driving = scale_gain.sum(axis=1)[1:]
     drivers = np.zeros(dim, bool)
     drivers[np.argsort(-driving, kind="stable")[:DRIVERS]] = True
     if dim > ALL_ROWS:
         scale_gain[1:][~drivers] = 0.0
         shift_gain[1:][~drivers] = 0.0
-    pairs, bend, stretch = _grow_pairs(terms, evaluation, both, drivers, least)
+    pairs, bend, stretch = _grow_pairs(terms, evaluation, both, squares, drivers, least)
     scale, shift = terms.log_scale | (scale_gain > least), terms.shift | (shift_gain > least)
     grown = Terms(terms.marginals, scale, shift, pairs, bend, stretch)
     freed = terms.marginals or terms.count > 0 or grown.count == 0
@@ -114,6 +115,7 @@ def _grow_pairs(
     terms: Terms,
     evaluation: FlowEvaluation,
     both: np.ndarray,
+    squares: np.ndarray,
     drivers: np.ndarray,
     least: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -126,7 +128,6 @@ def _grow_pairs(
         first, second = first[wanted], second[wanted]
     after = np.arange(dim) > second[:, None]
     noise = _joined([block.layers.noise.value for block in evaluation.blocks])
-    squares = both**2
     moments = [
         _moments(product(noise[i], noise[j], (i == j)[:, None]), both, squares)
         for i, j in zip(_in_parts(first), _in_parts(second), strict=True)

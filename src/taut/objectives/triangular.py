@@ -79,7 +79,7 @@ def evaluate_flow(
         entropy = log_det.mean() + 0.5 * guide.dim * (1.0 + LOG_2PI)
         loss = -float(values.mean() + entropy)
         ends = np.cumsum([block.draws for block in prepared])[:-1]
-        white = map(guide.whitened, np.split(gradients, ends))
+        white = [guide.whitened(some) for some in np.split(gradients, ends)]
     # Draws without a density have gradients of zero, and may still show which terms are missing.
     loss = loss if np.isfinite(loss) else np.inf
     blocks = tuple(Block(*each) for each in zip(layers, white, strict=True))
