@@ -19,6 +19,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 import scipy.stats
+import shape_checks
 
 # Shapes in annotations are enforced in the stages that compute. The outer ones (targets, fitting)
 # must meet wrong types themselves, with their own words.
@@ -39,6 +40,12 @@ def _count_compilation(event: str, duration: float, **_: Any) -> None:
 
 
 jax.monitoring.register_event_duration_secs_listener(_count_compilation)
+
+
+@pytest.fixture(autouse=True)
+def _shapes_are_checked() -> None:
+    """Check shapes in the first calls of every function in this test."""
+    shape_checks.start_test()
 
 
 @pytest.fixture(scope="session")

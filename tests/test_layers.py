@@ -1,4 +1,5 @@
 import ast
+import functools
 import pathlib
 
 import pytest
@@ -37,6 +38,11 @@ def _module(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
+def _tree(path):
+    return ast.parse(path.read_text())
+
+
 def _imports(tree):
     """Modules that a file names in an import statement, wherever it stands."""
     for node in ast.walk(tree):
@@ -48,12 +54,10 @@ def _imports(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def _graph():
     modules = {_module(path): path for path in FILES}
-    graph = {}
-    for name, path in modules.items():
-        graph[name] = (set(_imports(ast.parse(path.read_text()))) & set(modules)) - {name}
-    return graph
+    return {name: (set(_imports(_tree(p))) & set(modules)) - {name} for name, p in modules.items()}
 
 
 def _stage(module):
@@ -103,9 +107,8 @@ def test_no_module_imports_itself_through_others():
 
 @pytest.mark.parametrize("path", FILES, ids=_module)
 def test_a_file_is_short_and_opens_with_a_docstring(path):
-    text = path.read_text()
-    assert len(text.splitlines()) <= MOST_LINES
-    assert ast.get_docstring(ast.parse(text))
+    assert len(path.read_text().splitlines()) <= MOST_LINES
+    assert ast.get_docstring(_tree(path))
 
 
 def test_public_names_resolve():
