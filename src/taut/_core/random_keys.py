@@ -1,5 +1,6 @@
 """Random keys with a type of their own, as `jax.random.key` makes them, among arrays of numbers."""
 
+import functools
 from typing import Any
 
 import jax
@@ -24,3 +25,24 @@ def counts_in_parts(key_type: Any) -> bool:
     """
     partitionable = jax.config.jax_threefry_partitionable  # pyright: ignore[reportAttributeAccessIssue]
     return str(key_type) == "key<fry>" and partitionable
+
+
+def key_numbers(seed: Any, count: int) -> np.ndarray:
+    """Return the numbers of independent keys, for `jax.random.wrap_key_data`, made on the host.
+
+    To split a key takes a program for each number of keys, a quarter of a second to compile.
+
+    Args:
+        seed: where they come from: a number, or a random key.
+        count: how many.
+    """
+    seed = as_numbers(seed).tolist() if is_random_key(seed) else seed
+    implementation = jax.config.jax_default_prng_impl  # pyright: ignore[reportAttributeAccessIssue]
+    bits = np.random.default_rng(seed)
+    return bits.integers(0, 2**32, (count, *_shape_of_key(implementation)), np.uint32)
+
+
+@functools.cache
+def _shape_of_key(implementation: str) -> tuple[int, ...]:
+    key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=implementation)))
+    return key.shape

@@ -1,7 +1,6 @@
 """Options of XLA, which come and go with its versions."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -36,11 +35,6 @@ def known_options(options: dict[str, Any]) -> dict[str, Any]:
 def cpu_options(options: dict[str, Any]) -> dict[str, Any] | None:
     """Return the known ones of options for CPUs, or None where the backend is another one."""
     return known_options(options) if jax.default_backend() == "cpu" else None
-
-
-def run_once(function: Callable) -> Callable:
-    """Return a function compiled for being run once."""
-    return jax.jit(function, compiler_options=cpu_options(ONCE))
 
 
 @functools.cache

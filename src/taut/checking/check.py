@@ -1,5 +1,6 @@
 """`taut.check`: everything that is wrong with a guide, before it is fitted."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Collection
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from taut._core.errors import InputError
 from taut.checking.flow import Flow, trace_flow
+from taut.checking.folds import Folds
 from taut.checking.mistakes import MisstatedError
 from taut.checking.names import name_problems, prior_problems
 from taut.checking.noise import noise_problems
@@ -31,6 +33,19 @@ from taut.checking.weights import weight_problems
 from taut.targets.abstract_run import NEEDS_A_NUMBER, NEEDS_A_VALUE, WRITE_IN_JAX
 from taut.targets.arguments import bind_arguments
 from taut.targets.location import model_location, plain_words
+
+
+@dataclasses.dataclass(frozen=True)
+class Examined:
+    """A guide that was checked.
+
+    Attributes:
+        report: what was found.
+        folds: what tells whether its map is one to one at other parameters; None if it has none.
+    """
+
+    report: GuideReport
+    folds: Folds | None = None
 
 
 def check(
@@ -63,6 +78,18 @@ def check(
     Raises:
         InputError: the guide is not a function, or `prior_ok` names what is not there.
     """
+    return examine(model, guide, args, kwargs, prior_ok, seed).report
+
+
+def examine(
+    model: Callable,
+    guide: Callable,
+    args: tuple,
+    kwargs: dict[str, Any],
+    prior_ok: Collection[str] = (),
+    seed: int = 0,
+) -> Examined:
+    """Check a guide as `check` does, and keep what can be asked again once it is fitted."""
     _refuse_options(model, guide, prior_ok)
     problems, calls = _bind(model, guide, args, kwargs)
     if problems:
@@ -80,36 +107,36 @@ def check(
     unknown = prior_problems(prior_ok, model_read)
     if unknown:
         raise InputError(unknown)
-    return _report(_all_problems(model_call, guide_call, model_read, guide_read, prior_ok, key))
+    return _examined(model_call, guide_call, model_read, guide_read, prior_ok, key)
 
 
-def _all_problems(
+def _examined(
     model_call: Call,
     guide_call: Call,
     model: Reading,
     guide: Reading,
     prior_ok: Collection[str],
     key: Any,
-) -> list[Problem]:
+) -> Examined:
     problems = [*improper_problems(guide, model), *declaration_problems(guide)]
     shapes = shape_problems(guide, model)
     try:
         flow = trace_flow(guide_call, guide, model, key)
         noise = noise_problems(guide_call, guide, model, flow, key)
     except Exception as error:
-        return [*problems, *shapes, _raised("guide", guide_call, error)]
+        return _report([*problems, *shapes, _raised("guide", guide_call, error)])
     weighed = frozenset().union(*flow.factors.values())
     problems += name_problems(guide, model, prior_ok, flow.used(), weighed)
     problems += [*shapes, *weight_problems(guide, model), *noise]
     problems += [*dependence_problems(guide, model, flow), *sharing_problems(guide, model, flow)]
     if any(p.kind == "start" and p.severity == "error" for p in problems):
-        return problems  # what follows is computed at the first values
+        return _report(problems)  # what follows is computed at the first values
     problems += argument_problems(guide_call, guide, key)
     variables = _variables(guide_call, guide, model, flow, shapes, key)
     problems += variables.problems
     problems += factor_problems(guide, flow, variables.corrects)
     if any(p.kind in ("argument", "observed") and p.severity == "error" for p in problems):
-        return problems
+        return _report(problems)
     shared = [
         n
         for n, site in model.latents().items()
@@ -120,8 +147,8 @@ def _all_problems(
     except Exception as error:
         if not shapes:  # with wrong shapes, that the model fails is no news
             problems.append(_raised("model", model_call, error))
-        return problems
-    return problems + support_problems(draws, guide, model)
+        return _report(problems)
+    return _report(problems + support_problems(draws, guide, model), variables.folds)
 
 
 def _read(call: Call, key: Any) -> tuple[Call, Reading]:
@@ -214,6 +241,7 @@ def _raised(program: str, call: Call, error: Exception) -> Problem:
     )
 
 
-def _report(problems: list[Problem]) -> GuideReport:
+def _report(problems: list[Problem], folds: Folds | None = None) -> Examined:
     order = ("error", "warning", "note")
-    return GuideReport(tuple(sorted(problems, key=lambda p: order.index(p.severity))))
+    ranked = sorted(problems, key=lambda p: order.index(p.severity))
+    return Examined(GuideReport(tuple(ranked)), folds)

@@ -8,14 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from taut._core.xla_options import run_once
+from taut._core.random_keys import key_numbers
+from taut._core.run_once import run_once
 from taut.checking.change import Change, words_of
 from taut.checking.flow import drawn_sites
 from taut.checking.problem import Problem
 from taut.checking.reading import REALS, Reading
 from taut.checking.running import Call, Given, run
 
-# Up to so many numbers a map is tested: on so many draws, and on more of a fitted guide.
+# Up to so many numbers a map is tested: on so many draws, and on whole batches of as many of a
+# fitted guide.
 MOST_FOLDED, DRAWS, FITTED_DRAWS = 64, 64, 1024
 
 # A fold that fewer draws of a fitted guide have crossed changes its density by less.
@@ -65,7 +67,9 @@ class Folds:
 
     def _signs(self, params: dict, key: Any, count: int, out: float = 0.0) -> np.ndarray:
         """Return signs of the determinant; zero if a number does not move, NaN if not known."""
-        jacobians = np.asarray(self._jacobians(params, key, np.zeros(count), out), float)
+        batches = np.split(key_numbers(key, count), count // DRAWS)
+        found = [self._jacobians(params, keys, np.float32(out)) for keys in batches]
+        jacobians = np.concatenate([np.asarray(part, float) for part in found])
         with np.errstate(over="ignore", invalid="ignore"):
             norms = np.linalg.norm(jacobians, axis=2, keepdims=True)
             rows = jacobians / np.where(norms == 0.0, 1.0, norms)
@@ -101,9 +105,9 @@ def _jacobians(call: Call, guide: Reading, change: Change) -> Callable:
 
         return jax.jacfwd(made)(flat)
 
-    def jacobians(params: dict, key: Any, rows: Any, out: Any) -> Any:
-        """At a draw for each of `rows`, or `out` times as far again from the mean of all."""
-        keys = jax.random.split(key, len(rows))
+    def jacobians(params: dict, numbers: Any, out: Any) -> Any:
+        """At a draw for each key, or `out` times as far again from the mean of all."""
+        keys = jax.random.wrap_key_data(numbers)
         draws = jax.vmap(draw, (None, 0))(params, keys)
         for name in smooth:
             if guide.sites[name].support in REALS:

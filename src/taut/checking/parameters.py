@@ -1,6 +1,5 @@
 """Parameters that cannot be fitted as they are declared."""
 
-import itertools
 from typing import Any
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import biject_to
 
-from taut._core.xla_options import run_once
+from taut._core.run_once import map_once
 from taut.checking.arguments import WORDS, read_arguments
 from taut.checking.flow import Flow
 from taut.checking.problem import Problem
@@ -56,62 +55,69 @@ def dependence_problems(guide: Reading, model: Reading, flow: Flow) -> list[Prob
 
 def argument_problems(call: Call, guide: Reading, key: Any) -> list[Problem]:
     """Find distribution arguments that a step of the parameters can make invalid."""
-    params = {n: p.value for n, p in guide.parameters.items()}
-    rows = [(None, params), *_moved(guide)]
+    names, rows = _moved(guide)
     labels: list[tuple[str, str, str, str]] = []
 
-    def valid(row: dict) -> list:
-        arguments = read_arguments(run(call, key, row).latents())
+    def valid(steps: Any) -> Any:
+        arguments = read_arguments(run(call, key, stepped(guide, steps)).latents())
         labels[:] = [argument.label for argument in arguments]
-        return [jnp.all(argument.valid) for argument in arguments]
+        flags = [jnp.all(argument.valid) for argument in arguments]
+        return jnp.stack(flags) if flags else jnp.zeros(0, bool)
 
-    if not jax.eval_shape(valid, params):
-        return []
-    stacked = jax.tree_util.tree_map(lambda *v: np.stack(v), *[row for _, row in rows])
-    # The index counts the rows where the guide has no parameters.
-    mapped = run_once(lambda rs: jax.lax.map(lambda row: jnp.stack(valid(row[1])), rs))
-    flags = np.asarray(mapped((np.arange(len(rows)), stacked)))
+    flags = np.asarray(map_once(valid)(rows))
     problems = []
     for (site, family, argument, need), column in zip(labels, flags.T, strict=True):
         if not column[0]:
             problems.append(_bad_start(site, family, argument, need))
             continue
         kept = {n for n, p in guide.parameters.items() if support_words(p.constraint) == need}
-        culprits = [n for (n, _), good in zip(rows, column, strict=True) if n and not good]
+        culprits = [n for n, good in zip(names, column, strict=True) if n and not good]
         for name in dict.fromkeys(n for n in culprits if n not in kept):  # those underflow
             problems.append(_unconstrained(guide.parameters[name], site, family, argument, need))
     return list(_first_of_each(problems))
 
 
-def nearby(guide: Reading, rows: int) -> list[dict]:
-    """Values of all parameters: the first ones, then some near by, inside their constraints."""
-    random = np.random.default_rng(0)
-    result = [{n: p.value for n, p in guide.parameters.items()}]
-    for _ in range(rows - 1):
-        result.append({n: _step(p, 0.3 * random.normal()) for n, p in guide.parameters.items()})
-    return result
+def nearby(guide: Reading, rows: int) -> np.ndarray:
+    """Steps of the parameters (rows, parameters): none, then some to values near by."""
+    steps = 0.3 * np.random.default_rng(0).normal(size=(rows, len(guide.parameters)))
+    steps[0] = 0.0
+    return steps.astype(np.float32)
 
 
-def _moved(guide: Reading) -> list[tuple[str, dict]]:
-    values = {n: p.value for n, p in guide.parameters.items()}
-    return [
-        (name, {**values, name: _step(parameter, step)})
-        for (name, parameter), step in itertools.product(guide.parameters.items(), STEPS)
-        if sum(np.size(leaf) for leaf in jax.tree_util.tree_leaves(parameter.value)) < MOST_NUMBERS
-    ]
+def stepped(guide: Reading, steps: Any) -> dict[str, Any]:
+    """Values of all parameters, each a step from its first one and inside its constraint.
+
+    Args:
+        guide: what the guide declares.
+        steps: how far each parameter goes in its unconstrained coordinates (parameters,); traced.
+    """
+    parameters = guide.parameters.items()
+    return {name: _step(p, steps[index]) for index, (name, p) in enumerate(parameters)}
 
 
-def _step(parameter: Parameter, step: float) -> Any:
+def _moved(guide: Reading) -> tuple[list[str], np.ndarray]:
+    """Steps of one parameter at a time, and which moves; none does in the first row."""
+    names, rows = [""], [np.zeros(len(guide.parameters), np.float32)]
+    for index, (name, parameter) in enumerate(guide.parameters.items()):
+        leaves = jax.tree_util.tree_leaves(parameter.value)
+        if sum(np.size(leaf) for leaf in leaves) < MOST_NUMBERS:
+            names += [name] * len(STEPS)
+            rows += [np.where(np.arange(len(rows[0])) == index, s, rows[0]) for s in STEPS]
+    return names, np.array(rows, np.float32)
+
+
+def _step(parameter: Parameter, step: Any) -> Any:
     """The parameter's value after a step in its unconstrained coordinates."""
     try:
         bijection = biject_to(parameter.constraint)
     except NotImplementedError:
         return parameter.value
 
-    def moved(leaf: Any) -> np.ndarray:
+    def moved(leaf: Any) -> Any:
         start = bijection.inv(jnp.asarray(leaf))
         change = step * (1.0 + 0.5 * jnp.abs(start))
-        return np.asarray(bijection(start + change), np.asarray(leaf).dtype)
+        value = jnp.asarray(bijection(start + change), jnp.result_type(leaf))
+        return jnp.where(step == 0.0, leaf, value)
 
     return jax.tree_util.tree_map(moved, parameter.value)
 

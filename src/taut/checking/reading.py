@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 from numpyro.distributions import TransformedDistribution, constraints
 
-from taut._core.xla_options import run_once
+from taut._core.run_once import run_once
 from taut.checking.running import Call, Run, innermost, is_delta, is_factor, run
 from taut.checking.words import support_words
 from taut.targets.abstract_run import is_improper

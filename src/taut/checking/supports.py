@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import constraints
 
-from taut._core.xla_options import run_once
+from taut._core.random_keys import key_numbers
+from taut._core.run_once import map_once
 from taut.checking.lines import sample_line
 from taut.checking.problem import Problem
 from taut.checking.reading import REALS, Reading, Site, claims_too_much
@@ -59,8 +60,8 @@ def draw_jointly(
     """Draw from the guide at its first parameters and run the model on the draws."""
     params = {n: p.value for n, p in guide.parameters.items()}
 
-    def draw(key: Any) -> dict:
-        first, second = jax.random.split(key)
+    def draw(numbers: Any) -> dict:
+        first, second = jax.random.split(jax.random.wrap_key_data(numbers))
         left = run(guide_call, first, params)
         values = {n: left.trace[n]["value"] for n in shared}
         plates = {n: m["value"] for n, m in left.trace.items() if m["type"] == "plate"}
@@ -74,9 +75,7 @@ def draw_jointly(
             "log_p": _log_probs(right),
         }
 
-    found = jax.device_get(
-        run_once(lambda keys: jax.lax.map(draw, keys))(jax.random.split(key, DRAWS))
-    )
+    found = jax.device_get(map_once(draw)(key_numbers(key, DRAWS)))
     sites = {}
     for name in shared:
         guide_interval, model_interval = found["guide"][name], found["model"][name]

@@ -16,13 +16,14 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from taut._core.errors import InputError, first_few
-from taut._core.xla_options import run_once
+from taut._core.random_keys import key_numbers
+from taut._core.run_once import map_once
 from taut.checking.auxiliaries import left_over
 from taut.checking.change import Change, find_change, words_of
 from taut.checking.flow import Flow, drawn_sites
 from taut.checking.folds import RANK, Folds, testable
 from taut.checking.lines import sample_line
-from taut.checking.parameters import nearby
+from taut.checking.parameters import nearby, stepped
 from taut.checking.problem import Problem
 from taut.checking.reading import Reading
 from taut.checking.running import Call, Given, Run, is_delta, run, unscaled_log_prob
@@ -49,10 +50,12 @@ class VariableFindings:
     Attributes:
         problems: what is wrong with them.
         corrects: whether the guide's factors make up a Jacobian term.
+        folds: what tells whether the map is one to one; None if it was not looked at.
     """
 
     problems: tuple[Problem, ...]
     corrects: bool
+    folds: Folds | None = None
 
 
 def variable_problems(
@@ -80,7 +83,7 @@ def variable_problems(
     log_det = found["log_det"]
     if not np.isfinite(log_det).any():
         return VariableFindings((*left, _singular(guide, change)), corrects=False)
-    folded = _fold(call, guide, change, key)
+    folds, folded = _fold(call, guide, change, key)
     if folded is not None:
         return VariableFindings((*left, folded), corrects=False)
     sound = np.isfinite(log_det)
@@ -88,12 +91,12 @@ def variable_problems(
     needed = -log_det[sound]
     if np.abs(given[sound] + factors[sound] - needed).max() <= allowed:
         corrects = bool(np.abs(factors[sound]).max() > allowed)
-        return VariableFindings(tuple(left), corrects)
+        return VariableFindings(tuple(left), corrects, folds)
     if np.abs(given[sound] - needed).max() <= allowed:
-        return VariableFindings(tuple(left), corrects=False)
+        return VariableFindings(tuple(left), corrects=False, folds=folds)
     added = found["added"][sound]
     if np.abs(given[sound] + added - needed).max() <= allowed:
-        return VariableFindings((*left, _added(change, added)), corrects=False)
+        return VariableFindings((*left, _added(change, added)), corrects=False, folds=folds)
     return VariableFindings((*left, _wrong(change, given[sound], needed)), corrects=False)
 
 
@@ -104,15 +107,18 @@ def one_way_problems(
     keyed = _keyed(flow, change)
     if keyed:
         return [] if _states_all(call, guide, keyed, key) else [_hidden_noise(keyed)]
-    folded = _fold(call, guide, change, key)
+    folded = _fold(call, guide, change, key)[1]
     return [] if folded is None else [folded]
 
 
-def _fold(call: Call, guide: Reading, change: Change, key: Any) -> Problem | None:
+def _fold(
+    call: Call, guide: Reading, change: Change, key: Any
+) -> tuple[Folds | None, Problem | None]:
     if not testable(guide, change):
-        return None
+        return None, None
     params = {n: p.value for n, p in guide.parameters.items()}
-    return Folds(call, guide, change).at_first(params, key)
+    folds = Folds(call, guide, change)
+    return folds, folds.at_first(params, key)
 
 
 def _keyed(flow: Flow, change: Change) -> list[str]:
@@ -170,7 +176,9 @@ def _determinants(
         ours = (block for block in blocks if not set(block.made) & set(known))
         return -sum((jnp.sum(block.log_det) for block in ours), jnp.zeros(()))
 
-    def at(params: dict, key: Any) -> dict:
+    def at(row: Any) -> dict:
+        steps, numbers = row
+        params, key = stepped(guide, steps), jax.random.wrap_key_data(numbers)
         first = run(call, key, params).trace
         values = {n: first[n]["value"] for n in drawn}
         moving = {n: jnp.asarray(values[n]) for n in smooth}
@@ -186,11 +194,8 @@ def _determinants(
             "added": added(params, key, fixed, moving, result),
         }
 
-    keys = jax.random.split(key, DRAWS)
-    rows = nearby(guide, DRAWS)
-    stacked = jax.tree_util.tree_map(lambda *v: np.stack(v), *rows)
-    mapped = run_once(lambda rs, ks: jax.lax.map(lambda row: at(*row), (rs, ks)))
-    found = {n: np.asarray(v, float) for n, v in mapped(stacked, keys).items()}
+    rows = (nearby(guide, DRAWS), key_numbers(key, DRAWS))
+    found = {n: np.asarray(v, float) for n, v in map_once(at)(rows).items()}
     jacobians = found.pop("jacobian")
     return {**found, "log_det": np.array([_log_det(j) for j in jacobians])}
 

@@ -48,16 +48,15 @@ class FormulaSearch:
         self.starts, self.found, self.settled_loss = 1, (), np.inf
         with _double():
             self._call = GuideCall(target, guide)
-            self._params = self._call.read_params(seed, np.dtype(np.float64))
+            self._params = self._call.read_params(np.dtype(np.float64))
             self._names = [site.name for site in target.program.sites]
-            trace = self._call.pair(jax.random.key(seed), self._params.values(self._params.start))[
-                1
-            ]
+            start = self._params.first(seed)
+            _, trace = self._call.pair(jax.random.key(seed), self._params.values(start))
             _refuse_others(trace, self._names)
             box = _box(trace, self._names)
             self._box = box if box is not None and len(box) <= BOX_DIMENSIONS else None
             self._shapes = [(n, np.shape(trace[n]["value"])) for n in self._names]
-            self._phi, self._unravel = ravel_pytree(self._params.start)
+            self._phi, self._unravel = ravel_pytree(start)
 
     def run(self) -> Outcome:
         """Fit.

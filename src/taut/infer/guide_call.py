@@ -11,6 +11,8 @@ import numpyro
 from numpyro import handlers
 from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 
+from taut._core.constants import own_constants
+from taut._core.run_once import run_once
 from taut.guides.pieces.choices import sum_choices, summed
 from taut.guides.pieces.point import point_of
 from taut.infer.autoguide.guide import AutoGuide
@@ -27,11 +29,11 @@ class GuideParams:
     """The parameters of a guide.
 
     Attributes:
-        start: their first values, unconstrained.
+        first: from a seed to their first values, unconstrained; random ones come from the seed.
         values: from unconstrained values to those in their constraints.
     """
 
-    start: dict[str, Any]
+    first: Callable[[int], dict[str, Any]]
     values: Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -69,31 +71,22 @@ class GuideCall:
         }
         return self.target.unconstrain(shaped)
 
-    def draw(self, key: Any, params: dict[str, Any]) -> tuple[Any, Any]:
-        """One draw: its latent vector and log density there."""
-        _, guide_trace = self.pair(key, params)
-        names = [site.name for site in self.target.program.sites]
-        z, jacobian = self.latent({name: guide_trace[name]["value"] for name in names})
-        return z, sum(log_probs(guide_trace).values(), jnp.zeros(())) + jacobian
+    def latent_of(self, guide_trace: dict) -> tuple[Any, Any]:
+        """Latent vector of what a guide drew, and log|det d values / d z|."""
+        names = (site.name for site in self.target.program.sites)
+        return self.latent({name: guide_trace[name]["value"] for name in names})
+
+    def draws_all(self, guide_trace: dict) -> bool:
+        """Whether a guide drew every site of the model, and nothing else is left to sum out."""
+        drawn = {n for n, s in guide_trace.items() if is_latent(s) and not point_of(s["fn"])}
+        sites = {site.name for site in self.target.program.sites}
+        return sites == {n for n in drawn if not summed(guide_trace[n])}
 
     def log_prob(self, z: Any, params: dict[str, Any]) -> Any:
         """Log density at a latent vector."""
         values = self.target.constrain(z)
         named = {site.name: values[site.name] for site in self.target.program.sites}
         return self.stated(named, params) + self.latent(named)[1]
-
-    def knows_density(self, params: dict[str, Any]) -> bool:
-        """Whether the guide draws every site of the model, and nothing else is left to sum out."""
-        found: list[set[str]] = []
-
-        def read(key: Any) -> None:
-            _, trace = self.pair(key, params)
-            drawn = {n for n, s in trace.items() if is_latent(s) and not point_of(s["fn"])}
-            found.append({n for n in drawn if not summed(trace[n])})
-
-        with numpyro.validation_enabled(False):
-            jax.eval_shape(read, jax.random.key(0))
-        return found[0] == {site.name for site in self.target.program.sites}
 
     def stated(self, values: dict[str, Any], params: dict[str, Any]) -> Any:
         """What the guide adds up at given values of its sites: log densities and factors."""
@@ -105,23 +98,27 @@ class GuideCall:
         trace, _ = sum_choices(run({}), list(values), run)
         return sum(log_probs(trace).values(), jnp.zeros(()))
 
-    def read_params(self, seed: int, dtype: np.dtype) -> GuideParams:
-        """Read the guide's parameters; first values that are random come from the seed."""
-
-        def run(program: Callable) -> dict[str, dict]:
-            seeded = handlers.seed(program, rng_seed=seed)
-            trace = handlers.trace(seeded).get_trace(*self.args, **self.kwargs)
-            return {n: s for n, s in trace.items() if s["type"] == "param"}
-
+    def read_params(self, dtype: np.dtype) -> GuideParams:
+        """Read the guide's parameters; values are made in `dtype`."""
         found: list[tuple[ParamSite, ...]] = []
 
-        def describe(one: Any) -> None:
-            found.append(tuple(map(read_param, run(Opaque(self.guide, one)).values())))
+        def first(key: Any, one: Any) -> dict[str, Any]:
+            seeded = handlers.seed(Opaque(self.guide, one), rng_seed=key)
+            with numpyro.validation_enabled(False):
+                trace = handlers.trace(seeded).get_trace(*self.args, **self.kwargs)
+            params = [site for site in trace.values() if site["type"] == "param"]
+            found.append(tuple(map(read_param, params)))
+            start = {site["name"]: initial_value(site) for site in params}
+            return jax.tree.map(lambda value: jnp.asarray(value, dtype), start)
 
-        jax.eval_shape(describe, jnp.ones(()))
-        start = {name: initial_value(site) for name, site in run(self.guide).items()}
+        compiled = run_once(own_constants(first))
+
+        def start(seed: int) -> dict[str, Any]:
+            return compiled(jax.random.key(seed), np.ones((), np.float32))
+
+        start(0)
 
         def values(raw: dict[str, Any]) -> dict[str, Any]:
             return constrain(found[0], raw, self.model, self.guide, self.args, self.kwargs)
 
-        return GuideParams(jax.tree.map(lambda v: jnp.asarray(v, dtype), start), values)
+        return GuideParams(start, values)

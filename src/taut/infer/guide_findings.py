@@ -1,6 +1,5 @@
 """What the log density of a guide holds beside its draws, said before the first step."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,7 +7,7 @@ import jax
 from taut.checking.auxiliaries import left_over
 from taut.checking.change import find_change
 from taut.checking.flow import trace_flow
-from taut.checking.folds import Folds, testable
+from taut.checking.folds import Folds
 from taut.checking.noise import noise_problems
 from taut.checking.normalisation import factor_problems
 from taut.checking.problem import Problem
@@ -39,23 +38,13 @@ def as_finding(problem: Problem, level: str, where: str = "", name: str = "guide
     return Finding(name, NAN, NAN, level, f"{text}.", advice)
 
 
-def fold_test(guide: Call, model: Call) -> Callable[[dict[str, Any]], tuple[Finding, ...]]:
-    """Return what looks for folds of a guide's map at its fitted parameters.
+def fold_findings(folds: Folds, params: dict[str, Any]) -> tuple[Finding, ...]:
+    """Say whether a guide's map folds at its fitted parameters.
 
     A map that is one to one where the guide starts need not be so where it ends.
     """
-    key: Any = jax.random.key(1)
-    readings = read(guide, key), read(model, key)
-    change = find_change(*readings, trace_flow(guide, *readings, key))
-    if not testable(readings[0], change):
-        return lambda params: ()
-    folds = Folds(guide, readings[0], change)
-
-    def look(params: dict[str, Any]) -> tuple[Finding, ...]:
-        problem = folds.at_last(params, key)
-        return () if problem is None else (as_finding(problem, "bad", AT_LAST),)
-
-    return look
+    problem = folds.at_last(params, jax.random.key(1))
+    return () if problem is None else (as_finding(problem, "bad", AT_LAST),)
 
 
 def density_findings(guide: Call, model: Call) -> tuple[Finding, ...]:

@@ -9,14 +9,14 @@ from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 
 from taut._core.fingerprint import Watch, array_key, identity
 from taut._core.precision import native_dtype
-from taut.checking.check import check
-from taut.checking.running import Call
+from taut.checking.check import examine
+from taut.checking.folds import Folds
 from taut.diagnostics.finding import Finding
 from taut.guides.program import ProgramGuide
 from taut.infer.autoguide.guide import AutoGuide
 from taut.infer.formula_search import FormulaSearch
 from taut.infer.guide_call import GuideCall
-from taut.infer.guide_findings import as_finding, fold_test
+from taut.infer.guide_findings import as_finding, fold_findings
 from taut.infer.guide_program import GuideProgram
 from taut.infer.kept_priors import run_with_priors
 from taut.infer.program_search import ProgramSearch
@@ -49,6 +49,7 @@ class OwnGuide:
         guide: the function.
         findings: what was found about it that is no error.
         formula: whether a factor makes its density a formula without a normaliser.
+        folds: what tells whether its map is one to one; None if there is nothing to tell.
         watch: notices changes in what model and guide read.
     """
 
@@ -58,23 +59,20 @@ class OwnGuide:
         guide: Callable,
         findings: tuple[Finding, ...],
         formula: bool,
+        folds: Folds | None,
         watch: Watch,
     ):
         self._target, self._guide = target, guide
         self.findings, self._formula, self.watch = findings, formula, watch
         self._programs: dict[np.dtype, GuideProgram] = {}
-        self._folds: Callable[[dict[str, Any]], tuple[Finding, ...]] | None = None
+        self._folds = folds
 
     def findings_at(self, fitted: ProgramGuide) -> tuple[Finding, ...]:
         """Return what was found about it, first and at its fitted parameters."""
-        if self._formula or fitted.density is not None or not fitted.params:
+        if self._formula or self._folds is None or not fitted.params:
             return self.findings
         with self.watch.running():
-            if self._folds is None:
-                call = GuideCall(self._target, self._guide)
-                programs = (Call(f, call.args, call.kwargs) for f in (call.guide, call.model))
-                self._folds = fold_test(*programs)
-            return (*self.findings, *self._folds(dict(fitted.params)))
+            return (*self.findings, *fold_findings(self._folds, dict(fitted.params)))
 
     def search(self, monitor: Monitor, seed: int, dtype: np.dtype) -> Any:
         """Return what fits it with the model computed in `dtype`."""
@@ -113,8 +111,9 @@ def read_guide(target: Target, guide: Callable, prior_ok: Collection[str] = ()) 
 def _read(target: Target, guide: Callable, prior_ok: Collection[str], watch: Watch) -> OwnGuide:
     call = GuideCall(target, guide)
     if isinstance(guide, (AutoGuide, NumPyroAutoGuide)) and guide.model is call.given_model:
-        return OwnGuide(target, guide, (), False, watch)  # made from the model, so it fits it
-    report = check(call.given_model, guide, *call.args, prior_ok=prior_ok, **call.kwargs)
+        return OwnGuide(target, guide, (), False, None, watch)  # made from the model: it fits it
+    examined = examine(call.given_model, guide, call.args, call.kwargs, prior_ok)
+    report = examined.report
     if any(problem.kind != "factor" for problem in report.errors):
         report.raise_()
     if prior_ok:
@@ -124,7 +123,7 @@ def _read(target: Target, guide: Callable, prior_ok: Collection[str], watch: Wat
     told = (p for p in report.problems if p.severity != "error" and p.kind != "factor")
     findings = [as_finding(p, "doubt" if p.kind in _DOUBTFUL else "note", _ABOUT) for p in told]
     findings = (*findings, *([_FORMULA] if formula else []))
-    return OwnGuide(target, guide, findings, formula, watch)
+    return OwnGuide(target, guide, findings, formula, examined.folds, watch)
 
 
 _GUIDES = ProgramStore(GUIDES_KEPT)

@@ -6,7 +6,7 @@ import numpy as np
 
 from taut._core.errors import InputError, first_few
 from taut.guides.program import ProgramGuide
-from taut.infer.guide_program import DRAWN, JUDGED, PARTICLES, GuideProgram
+from taut.infer.guide_program import JUDGED, PARTICLES, GuideProgram
 from taut.loop.adam import BLOCK, AutomaticAdam, Block
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.stages import Outcome
@@ -16,6 +16,9 @@ TOLERANCE = 0.01
 
 ROUNDING_ALLOWED = 0.05
 """Nats of rounding in one log density that call for double precision."""
+
+SUMMARY_DRAWS = 4096
+"""Draws behind the mean and the spread of a guide."""
 
 NARROW = 100.0
 """A spread of fewer units in the last place of its mean is not resolved."""
@@ -84,7 +87,7 @@ class ProgramSearch:
         def sampler(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
             return self._program.draw(raw, seed, count)
 
-        z, _ = sampler(self._seed, DRAWN)
+        z, _ = sampler(self._seed, SUMMARY_DRAWS)
         # Where a map became flat, or a draw underflowed, there is no latent value.
         sound = z[np.isfinite(z).all(axis=1)]
         z = sound if len(sound) else np.zeros_like(z)
@@ -92,7 +95,7 @@ class ProgramSearch:
         return ProgramGuide(params, z.mean(axis=0), z.std(axis=0), sampler, density)
 
     def _refuse_points(self) -> None:
-        z, _ = self._program.draw(self._start, self._seed, DRAWN)
+        z, _ = self._program.draw(self._start, self._seed, SUMMARY_DRAWS)
         names = self._program.target.program.coordinate_names()
         points = [n for n, same in zip(names, (z == z[0]).all(axis=0), strict=True) if same]
         if points:

@@ -35,11 +35,11 @@ _FIRST, _SECOND, _CLIP, _TINY = 0.9, 0.99, 10.0, 1e-8
 Loss = Callable[[Any, Any], Any]
 """From parameters (a pytree of arrays) and a random key to the loss, a scalar."""
 
-Steps = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
-"""`adam_block` of a loss, compiled."""
+Steps = Callable[[Any, Any, int], tuple[Any, Any, Any]]
+"""`adam_block` of a loss, compiled; the key comes from a seed."""
 
-Weights = Callable[[Any, Any], Any]
-"""From parameters and a random key to log p - log q of fresh draws (draws,)."""
+Weights = Callable[[Any, int], Any]
+"""From parameters and a seed to log p - log q of fresh draws (draws,)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,17 +87,17 @@ class AutomaticAdam:
         watch: Callable[[Block], None],
     ):
         self._tolerance, self._watch = tolerance, watch
-        self._key = jax.random.key(seed)
+        self._rng = np.random.default_rng(seed)
         self._block, self._weights = block, weights
         self._steps = 0
         self.best: Block | None = None
 
     def run(self, start: Any) -> tuple[Block, Verdict]:
         """Minimise from a start, until nothing is gained any more."""
-        fresh = _fresh(start)
-        first = self._judge(start, np.inf, 0.0, self._next_key())
-        block_key, draw_key = self._next_key(), self._next_key()
-        racers = [self._advance(fresh, rate, block_key, draw_key) for rate in RACE]
+        fresh = fresh_state(start)
+        first = self._judge(start, np.inf, 0.0, self._next_seed())
+        block_seed, draw_seed = self._next_seed(), self._next_seed()
+        racers = [self._advance(fresh, rate, block_seed, draw_seed) for rate in RACE]
         state, best = max(racers, key=lambda racer: _rank(racer[1]))
         if _rank(first) > _rank(best):
             state, best = fresh, first
@@ -105,9 +105,9 @@ class AutomaticAdam:
         self.best = best
         gained, stalls, drops = np.inf, 0, 0
         for _ in range(MOST_BLOCKS):
-            draw_key = self._next_key()
-            state, found = self._advance(state, rate, self._next_key(), draw_key)
-            old = self._judge(best.params, best.loss, best.rate, draw_key)
+            draw_seed = self._next_seed()
+            state, found = self._advance(state, rate, self._next_seed(), draw_seed)
+            old = self._judge(best.params, best.loss, best.rate, draw_seed)
             gain, error = _difference(found, old)
             if gain > 0 or np.isneginf(old.elbo):
                 best = found
@@ -122,26 +122,25 @@ class AutomaticAdam:
             spent = drops > 1 and not lost and gained < self._tolerance + error
             if spent or rate / DROP < SMALLEST:
                 return best, _converged(best, gained)
-            rate, gained, stalls, state = rate / DROP, 0.0, 0, _fresh(best.params)
+            rate, gained, stalls, state = rate / DROP, 0.0, 0, fresh_state(best.params)
         return best, Verdict(
             False, "gradients", f"stopped after {self._steps:,} steps, with the ELBO still rising"
         )
 
-    def _advance(self, state: Any, rate: float, key: Any, draw_key: Any) -> tuple[Any, Block]:
-        state, average, loss = self._block(state, rate, key)
+    def _advance(self, state: Any, rate: float, seed: int, draw_seed: int) -> tuple[Any, Block]:
+        state, average, loss = self._block(state, _number(rate), seed)
         self._steps += BLOCK
-        found = self._judge(average, float(loss), rate, draw_key)
+        found = self._judge(average, float(loss), rate, draw_seed)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state)):
             found = dataclasses.replace(found, log_weights=np.array([-np.inf]))
         self._watch(found)
         return state, found
 
-    def _judge(self, params: Any, loss: float, rate: float, key: Any) -> Block:
-        return Block(params, np.asarray(self._weights(params, key)), loss, rate, self._steps)
+    def _judge(self, params: Any, loss: float, rate: float, seed: int) -> Block:
+        return Block(params, np.asarray(self._weights(params, seed)), loss, rate, self._steps)
 
-    def _next_key(self) -> Any:
-        self._key, key = jax.random.split(self._key)
-        return key
+    def _next_seed(self) -> int:
+        return int(self._rng.integers(2**31))
 
 
 def _rank(progress: Block) -> tuple[int, float]:
@@ -174,9 +173,14 @@ def _converged(best: Block, gained: float) -> Verdict:
     )
 
 
-def _fresh(params: Any) -> Any:
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    return params, zeros, zeros, jnp.zeros(())
+def fresh_state(params: Any) -> Any:
+    """Return what `adam_block` starts from: parameters, their moments, and no step made."""
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), params)
+    return params, zeros, zeros, _number(0.0)
+
+
+def _number(value: float) -> np.ndarray:
+    return np.asarray(value, jnp.result_type(float))
 
 
 def adam_block(loss: Loss, state: Any, rate: Any, key: Any) -> tuple[Any, Any, Any]:

@@ -1,5 +1,7 @@
 """What the maps of flows promise: Jacobians, inverses, normalised densities, finite far out."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import numpyro.distributions as dist
 import pytest
 from jax import random
 
+from taut._core.run_once import run_once
 from taut.infer.autoguide.block_autoregressive import BlockAutoregressive, BlockNetwork
 from taut.infer.autoguide.masked_autoregressive import InverseAutoregressive, MaskedNetwork
 
@@ -31,13 +34,25 @@ MAPS = {"masked": _masked, "block": _block, "gated-block": _gated_block}
 pytestmark = pytest.mark.parametrize("name", MAPS)
 
 
+@functools.cache
+def _there_and_back(name):
+    """Compile, for any params: the map, its Jacobian, and the inverse of what it gives."""
+    first = MAPS[name](3, random.key(0))
+
+    def run(params, x):
+        flow = type(first)(first.network, params)
+        y = flow(x)
+        return y, jax.vmap(jax.jacfwd(flow))(x), flow._inverse(y)
+
+    return run_once(run)
+
+
 @pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_jacobian_is_triangular_and_the_inverse_right(name, seed, same_to_rounding):
     flow = MAPS[name](3, random.key(seed))
     x = random.normal(random.key(seed + 10), (4, 3)) * 2.0
-    run = jax.jit(lambda x: (flow(x), jax.vmap(jax.jacfwd(flow))(x), flow._inverse(flow(x))))
-    y, jacobian, back = run(x)
+    y, jacobian, back = _there_and_back(name)(flow.params, x)
     same_to_rounding(np.triu(jacobian, 1), np.zeros((4, 3, 3)))
     determinant = flow.log_abs_det_jacobian(x, y)
     same_to_rounding(determinant, np.linalg.slogdet(jacobian)[1])
@@ -52,9 +67,8 @@ def test_the_jacobian_is_triangular_and_the_inverse_right(name, seed, same_to_ro
 def test_the_inverse_has_the_derivatives_of_an_inverse(name, same_to_rounding):
     flow = MAPS[name](2, random.key(3))
     x = jnp.array([0.4, -0.7])
-    slopes, inverse = jax.jit(lambda x: (jax.jacfwd(flow)(x), jax.jacrev(flow._inverse)(flow(x))))(
-        x
-    )
+    slopes = run_once(jax.jacfwd(flow))(x)
+    inverse = run_once(jax.jacrev(flow._inverse))(flow(x))
     expected = np.linalg.inv(slopes)
     same_to_rounding(inverse, expected, condition=100.0 * np.abs(expected).max())
 
@@ -65,7 +79,7 @@ def test_the_inverse_has_the_derivatives_of_an_inverse(name, same_to_rounding):
         return np.linalg.inv(slopes).sum(0) @ type(flow)(flow.network, params)(x)
 
     # f(x; p) = y fixed: dx/dp is minus the inverse Jacobian times df/dp.
-    found, wanted = (jax.jit(jax.grad(f))(flow.params) for f in (back, there))
+    found, wanted = (run_once(jax.grad(f))(flow.params) for f in (back, there))
     for mine, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         same_to_rounding(mine, -theirs, condition=1000.0 * np.abs(expected).max())
 

@@ -21,6 +21,7 @@ import scipy.stats
 
 from taut._core.errors import InputError
 from taut._core.resampling import resample
+from taut._core.xla_options import OFTEN, cpu_options
 
 # Nodes along each axis of a box; the second to see that the first were enough.
 NODES = (80, 160)
@@ -154,39 +155,42 @@ def fit_on_points(f: Callable, log_p: Callable, phi: np.ndarray, dim: int, seed:
 
 class _Solver:
     def __init__(self, f: Callable, log_p: Callable):
-        self._f = jax.vmap(f, (0, None))
-        self._p = jax.jit(jax.vmap(log_p))
-        self._slope = jax.jit(jax.vmap(jax.grad(log_p)))
-        self._f_slope = jax.vmap(jax.grad(f), (0, None))
+        def compiled(function: Callable) -> Callable:
+            return jax.jit(function, compiler_options=cpu_options(OFTEN))
 
-    def kl(self, phi: Any, z: Any, log_volume: Any, log_p: Any, slope: Any) -> Any:
+        self._formula, self._slopes = jax.vmap(f, (0, None)), jax.vmap(jax.grad(f), (0, None))
+        self._f = compiled(self._formula)
+        self._p = compiled(jax.vmap(jax.value_and_grad(log_p)))
+        self.kl = compiled(jax.value_and_grad(self._kl))
+        self.mismatch = compiled(jax.value_and_grad(self._mismatch))
+
+    def _kl(self, phi: Any, z: Any, log_volume: Any, log_p: Any, slope: Any) -> Any:
         """KL(q | p) up to the constant log Z of the target."""
-        energy = self._f(z, phi)
+        energy = self._formula(z, phi)
         log_weight = energy + log_volume
         log_z = jnp.asarray(jax.nn.logsumexp(log_weight))
         weights = jnp.exp(log_weight - log_z)
         gap = jnp.asarray(jnp.where(weights > 0, energy - log_p, 0.0))
         return weights @ gap - log_z
 
-    def mismatch(self, phi: Any, z: Any, log_volume: Any, log_p: Any, slope: Any) -> Any:
+    def _mismatch(self, phi: Any, z: Any, log_volume: Any, log_p: Any, slope: Any) -> Any:
         """Mean squared difference of slopes under the target."""
         weights = jnp.asarray(jax.nn.softmax(log_p + log_volume))
-        return weights @ jnp.sum((self._f_slope(z, phi) - slope) ** 2, axis=1)
+        return weights @ jnp.sum((self._slopes(z, phi) - slope) ** 2, axis=1)
 
     def start(self, phi: np.ndarray, points: Points) -> np.ndarray:
         """The better of the fits from the first parameters and from those of score matching."""
         matched = self.minimise(self.mismatch, phi, points)
         data = self._data(points)
         fits = [self.minimise(self.kl, v, points) for v in (phi, matched)]
-        return min(fits, key=lambda v: float(self.kl(jnp.asarray(v), *data)))
+        return min(fits, key=lambda v: float(self.kl(v, *data)[0]))
 
     def minimise(self, objective: Callable, phi: np.ndarray, points: Points) -> np.ndarray:
-        """Minimise an objective over the parameters by L-BFGS."""
+        """Minimise an objective, which gives its gradient too, over the parameters by L-BFGS."""
         data = self._data(points)
-        compiled = jax.jit(jax.value_and_grad(objective))
 
         def value(v: np.ndarray) -> tuple[float, np.ndarray]:
-            loss, gradient = compiled(jnp.asarray(v), *data)
+            loss, gradient = objective(v, *data)
             return float(loss), np.asarray(gradient)
 
         if not np.isfinite(value(phi)[0]):
@@ -195,14 +199,14 @@ class _Solver:
 
     def target_weights(self, points: Points) -> np.ndarray:
         """Weights of the points under the target, which sum to one."""
-        log_p = np.asarray(self._p(points.z))
+        log_p = np.asarray(self._p(points.z)[0])
         if np.isnan(log_p).any() or not np.isfinite(log_p).any():
             raise InputError(NOT_FINITE)
         return scipy.special.softmax(log_p + points.log_volume)
 
     def weights(self, phi: np.ndarray, points: Points) -> tuple[float, np.ndarray]:
         """Log Z, and weights of the points under the formula, which sum to one."""
-        log_weight = np.asarray(self._f(points.z, jnp.asarray(phi))) + points.log_volume
+        log_weight = np.asarray(self._f(points.z, phi)) + points.log_volume
         log_z = float(np.logaddexp.reduce(log_weight))
         weights = np.exp(log_weight - log_z)
         return log_z, weights / weights.sum()
@@ -212,14 +216,14 @@ class _Solver:
     ) -> Solution:
         """What the parameters amount to on these points."""
         log_z, weights = self.weights(phi, points)
-        elbo = -float(self.kl(jnp.asarray(phi), *self._data(points)))
+        elbo = -float(self.kl(phi, *self._data(points))[0])
         # A quadrature's nodes stand for different volumes; only draws can be few.
         effective = 1.0 / float(np.sum(weights**2) * len(weights))
         draw = functools.partial(proposal.draw, weights)
         return Solution(phi, log_z, elbo, effective, points.z, weights, method, draw)
 
     def _data(self, points: Points) -> tuple:
-        return points.z, points.log_volume, self._p(points.z), self._slope(points.z)
+        return points.z, points.log_volume, *self._p(points.z)
 
 
 def _box_points(box: np.ndarray, nodes: int) -> Points:
