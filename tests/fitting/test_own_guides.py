@@ -324,6 +324,19 @@ def test_a_site_that_was_left_out_keeps_its_prior_only_if_that_is_allowed():
         fit(line, X, y=Y, prior_ok={"s"})
 
 
+def test_a_support_that_moves_with_a_parameter_stays_inside_the_models():
+    def model():
+        sample("x", dist.Uniform(0.0, 1.0))
+
+    def guide():
+        sample("x", dist.Uniform(0.0, positive("high", 0.5)))
+
+    # Without the model's bounds the ELBO, log(high), would rise without end.
+    found = fit(model, guide=guide)
+    assert 0.9 < found.guide.params["high"] <= 1.0
+    assert found.sample(4000)["x"].max() <= 1.0
+
+
 def half_normal():
     sample("s", dist.HalfNormal(1.0))
 

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
 
 from taut._core.ahead import Ahead
 from taut._core.constants import own_constants
@@ -138,7 +137,7 @@ class GuideProgram:
     def _traced(self, function: Callable) -> Callable:
         def traced(*args: Any) -> Any:
             # Tracing runs the user's functions, which may change what they read.
-            with self._watch.running(), numpyro.validation_enabled(False):
+            with self._watch.running():
                 return function(*args)
 
         return own_constants(traced)
