@@ -146,6 +146,7 @@ def test_a_crescent_is_not_taken_for_two_solutions(seed):
     assert SD_RATIOS[0] < low <= high < SD_RATIOS[1]
 
 
+@pytest.mark.slow
 def test_a_second_mode_in_the_tail_of_a_guide_is_noticed():
     # A Cauchy location: two of five points stand apart, with a thirteenth of the mass.
     def model(x):

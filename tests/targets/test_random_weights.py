@@ -64,7 +64,9 @@ def test_draws_and_predictions_are_those_of_the_network(kind, within_error):
         within_error(np.var(noise, axis=0), 1.0, np.sqrt(2.0 / len(noise)))
 
 
-@KINDS
+@pytest.mark.parametrize(
+    "kind", ["flax", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("nnx", "eqx"))]
+)
 def test_chains_draw_the_weights(kind):
     needs(LIBRARIES[kind])
     run = taut.nuts(bayesian_network(kind), X, y=Y, warmup=5, draws=5, progress=False)

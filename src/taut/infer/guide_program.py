@@ -17,6 +17,7 @@ from taut._core.fingerprint import Watch
 from taut._core.precision import precision_of
 from taut._core.random_keys import key_numbers
 from taut._core.retraced import retraced
+from taut._core.run_once import run_once
 from taut._core.straight import straight
 from taut._core.xla_options import OFTEN, OFTEN_AND_SHORT, cpu_options
 from taut.infer.guide_call import GuideCall
@@ -47,7 +48,7 @@ class GuideProgram:
         with self.precision():
             self._call = GuideCall(target, guide)
             self._start = self._call.read_params(dtype)
-            self._constrained = jax.jit(self._start.values)
+            self._constrained = run_once(self._traced(self._start.values))
             self._batch = self._compiled(self._drawn, OFTEN_AND_SHORT)
             self._steps = self._compiled(self._block, OFTEN)
             self._densities = jax.jit(

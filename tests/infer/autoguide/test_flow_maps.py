@@ -31,7 +31,9 @@ def _gated_block(dim, key):
 
 MAPS = {"masked": _masked, "block": _block, "gated-block": _gated_block}
 
-pytestmark = pytest.mark.parametrize("name", MAPS)
+pytestmark = pytest.mark.parametrize(
+    "name", ["masked", "block", pytest.param("gated-block", marks=pytest.mark.slow)]
+)
 
 
 @functools.cache

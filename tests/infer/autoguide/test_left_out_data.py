@@ -20,12 +20,10 @@ KINDS = [
     "AutoDelta",
     "AutoDiagonalNormal",
     "AutoMultivariateNormal",
-    "AutoLowRankMultivariateNormal",
     "AutoLaplaceApproximation",
-    "AutoIAFNormal",
-    "AutoBNAFNormal",
     "AutoDAIS",
 ]
+MORE_KINDS = ["AutoLowRankMultivariateNormal", "AutoIAFNormal", "AutoBNAFNormal"]
 
 
 def line(x, y=None):
@@ -42,7 +40,12 @@ def _fit(guide, steps=30):
 
 @pytest.mark.parametrize(
     ("kind", "wrapped"),
-    [*((kind, False) for kind in KINDS), ("AutoNormal", True), ("AutoDAIS", True)],
+    [
+        *((kind, False) for kind in KINDS),
+        *(pytest.param(kind, False, marks=pytest.mark.slow) for kind in MORE_KINDS),
+        ("AutoNormal", True),
+        ("AutoDAIS", True),
+    ],
 )
 def test_what_is_left_out_is_predicted_by_the_model(kind, wrapped):
     inner = getattr(autoguide, kind)(line)

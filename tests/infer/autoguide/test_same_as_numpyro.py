@@ -29,9 +29,6 @@ from numpyro.infer.initialization import init_to_feasible, init_to_median, init_
 from taut._core.run_once import run_once
 from taut.infer import autoguide as ours
 
-# NumPyro makes its guides eagerly, which takes most of the time here.
-pytestmark = pytest.mark.slow
-
 SMALL = (hierarchy, (), {"y": PAIR})
 MIXED = (mixed_supports, (X,), {"y": Y})
 LOCAL = (local_latents, (np.linspace(0.5, 2.0, 12),), {})
@@ -53,6 +50,14 @@ CASES = {
     "AutoDAIS": (SMALL, {"K": 2, "base_dist": "cholesky"}),
     "AutoSemiDAIS": (SEMI, {"K": 2}),
 }
+
+# NumPyro makes its guides eagerly, which takes most of the time here.
+QUICK = ("AutoNormal", "AutoDelta", "AutoMultivariateNormal", "AutoLaplaceApproximation")
+
+
+def _cases(names):
+    return [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in names]
+
 
 # Drawn at random from keys that are split in another order than NumPyro's.
 RANDOM_START = ("AutoIAFNormal", "AutoBNAFNormal")
@@ -76,7 +81,7 @@ def _params(library, case, **options):
     return guide, svi.get_params(init(random.key(0), *args, **kwargs))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", _cases(CASES))
 def test_params_have_the_same_names_shapes_and_start(case, same_to_rounding):
     (_, mine), (_, reference) = _params(ours, case), _params(theirs, case)
     assert jax.tree.map(jnp.shape, mine) == jax.tree.map(jnp.shape, reference)
@@ -91,8 +96,15 @@ def test_params_have_the_same_names_shapes_and_start(case, same_to_rounding):
 
 @pytest.mark.parametrize(
     "strategy",
-    [init_to_feasible, init_to_median, functools.partial(init_to_value, values={"tau": 0.5})],
-    ids=["feasible", "median", "value"],
+    [
+        pytest.param(init_to_feasible, id="feasible", marks=pytest.mark.slow),
+        pytest.param(init_to_median, id="median"),
+        pytest.param(
+            functools.partial(init_to_value, values={"tau": 0.5}),
+            id="value",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_other_strategies_start_at_the_same_point(strategy, same_to_rounding):
     (_, mine), (_, reference) = (
@@ -120,7 +132,7 @@ def test_params_of_the_model_that_are_drawn_leave_the_start_where_it_is(inside, 
         same_to_rounding(mine[name], value, np.float32)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", _cases(CASES))
 def test_the_elbo_is_the_same_at_the_same_params_and_key(case, same_to_rounding):
     (model, args, kwargs), _ = CASES[case]
     (mine, _), (reference, params) = _params(ours, case), _params(theirs, case)
@@ -170,14 +182,16 @@ def test_subsampled_sites_and_lists_start_at_the_same_point(same_to_rounding):
 @pytest.mark.parametrize("shape", [(), (2, 3)])
 @pytest.mark.parametrize(
     "case",
-    [
-        "AutoNormal",
-        "AutoDiagonalNormal",
-        "AutoMultivariateNormal",
-        "AutoLowRankMultivariateNormal",
-        "AutoIAFNormal",
-        "AutoDAIS",
-    ],
+    _cases(
+        [
+            "AutoNormal",
+            "AutoDiagonalNormal",
+            "AutoMultivariateNormal",
+            "AutoLowRankMultivariateNormal",
+            "AutoIAFNormal",
+            "AutoDAIS",
+        ]
+    ),
 )
 def test_draws_from_a_key_are_those_of_numpyro(case, shape, same_to_rounding):
     (mine, _), (reference, params) = _params(ours, case), _params(theirs, case)
@@ -208,7 +222,14 @@ def test_sites_of_one_draw_are_those_of_numpyro(same_to_rounding):
 
 @pytest.mark.parametrize(
     "case",
-    ["AutoNormal", "AutoDiagonalNormal", "AutoMultivariateNormal", "AutoLowRankMultivariateNormal"],
+    _cases(
+        [
+            "AutoNormal",
+            "AutoDiagonalNormal",
+            "AutoMultivariateNormal",
+            "AutoLowRankMultivariateNormal",
+        ]
+    ),
 )
 def test_medians_and_quantiles_are_those_of_numpyro(case, same_to_rounding):
     (mine, params), (reference, _) = _params(ours, case), _params(theirs, case)
