@@ -1,9 +1,8 @@
 """What is run to check a guide, and which draws are returned."""
 
 import numpy as np
-import pytest
 from batches import covariance, gaussian, positive
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut.diagnostics.checks import TOO_EXPENSIVE, WEIGHED_DRAWS, choose_schedule, run_checks
 from taut.diagnostics.walk import FULL, THIN
@@ -30,7 +29,7 @@ def _posterior(seed):
     return rng.normal(size=DIM), covariance(DIM, rng)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_the_right_guide_is_worth_all_of_its_draws(seed, same_to_rounding):
     mean, cov = _posterior(seed)
     checks = _check(gaussian(mean, cov), FullRankNormal(mean, np.linalg.cholesky(cov)), seed)
@@ -46,7 +45,7 @@ def test_the_right_guide_is_worth_all_of_its_draws(seed, same_to_rounding):
         assert checks.chains.effective >= checks.weights.effective - 1.0
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_guide_that_is_off_returns_draws_of_the_posterior(seed, within_error):
     mean, cov = _posterior(seed)
     batch = gaussian(mean, cov)
@@ -60,7 +59,7 @@ def test_a_guide_that_is_off_returns_draws_of_the_posterior(seed, within_error):
     within_error(checks.z.mean(axis=0), mean, error)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_too_wide_a_guide_starts_chains_where_the_posterior_is(seed):
     wide = MeanFieldNormal(np.zeros(DIM), np.full(DIM, 4.0))
     checks = _check(gaussian(np.zeros(DIM), np.eye(DIM)), wide, seed)
@@ -92,7 +91,7 @@ def test_a_gradient_that_costs_too_much_leaves_the_weights_alone():
     assert checks.source == "weights"
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_gradient_that_costs_much_is_spent_where_the_weights_leave_doubt(seed, within_error):
     mean, cov = _posterior(seed)
     sd = np.sqrt(np.diag(cov))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from batches import covariance, gaussian, mixture
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut.diagnostics.dips import FARTHEST, LEAST_CHAINS, MOST_DIM, OTHERS, STEPS, beyond_a_dip
 from taut.guides.full_rank import FullRankNormal
@@ -24,7 +24,7 @@ def _states(seed, far):
     return states
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 @pytest.mark.parametrize("kind", ["full-rank", "mean-field", "flow"])
 def test_the_share_of_a_second_mode_is_told(kind, seed):
     guides = {
@@ -39,7 +39,7 @@ def test_the_share_of_a_second_mode_is_told(kind, seed):
     assert 0.9 * 6 / CHAINS < found <= 6 / CHAINS
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_gaussian_has_no_dips(seed):
     rng = np.random.default_rng(seed)
     mean, cov = rng.normal(size=DIM), covariance(DIM, rng)
@@ -51,7 +51,7 @@ def test_a_gaussian_has_no_dips(seed):
         assert beyond_a_dip(gaussian(mean, cov), guide, states) == 0.0
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_share_larger_than_what_is_looked_at_is_estimated(seed, within_error):
     share = 0.3
     states = np.random.default_rng(seed).standard_normal((16, 256, DIM))

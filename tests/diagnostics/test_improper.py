@@ -3,10 +3,9 @@
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-import pytest
 from batches import gaussian
 from numpyro.distributions import constraints
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 import taut
 from taut.diagnostics.improper import FAR, endless, no_draws
@@ -28,14 +27,14 @@ def _endless(batch, seed, dim=2):
     return endless(batch, z, batch(z)[0])
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_what_falls_off_has_an_end(seed):
     assert _endless(gaussian(np.zeros(2), np.eye(2)), seed) == ()
     # log(1 + 1000^2) = 13.8 nats.
     assert _endless(_cauchy, seed) == ()
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_what_levels_off_counts_where_as_much_mass_may_be_out_there(seed):
     # Around its middle a normal density has the mass of a plateau of its height and sqrt(2 pi) sds.
     limit = -np.log(FAR / np.sqrt(2.0 * np.pi))
@@ -66,7 +65,7 @@ def separated(x, y):
 X = np.array([-2.0, -1.0, -0.5, 0.5, 1.0, 2.0])
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_posterior_without_an_integral_is_not_trusted(seed):
     fit = taut.fit(separated, X, (X > 0).astype(int), seed=seed, progress=False)
     assert fit.trust == "not trusted"

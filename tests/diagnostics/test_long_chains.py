@@ -1,9 +1,8 @@
 """Chains of a guide that is far off: run on until doubling windows agree, or not believed."""
 
 import numpy as np
-import pytest
 from batches import covariance, gaussian, mixture
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, ShortHmc
 from taut.diagnostics.walk import FULL, groups_of
@@ -20,7 +19,7 @@ def _persist(batch, guide, seed):
     return hmc.persist(next(hmc.rounds()))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_narrow_guide_beside_the_posterior_is_left_behind(seed, within_error):
     rng = np.random.default_rng([seed, 2])
     mean, cov = rng.normal(size=DIM), covariance(DIM, rng)
@@ -36,7 +35,7 @@ def test_a_narrow_guide_beside_the_posterior_is_left_behind(seed, within_error):
     np.testing.assert_allclose(chains.sd_ratio, 1.0 / 0.3, rtol=0.1)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_the_neck_of_a_funnel_is_not_confirmed(seed):
     def funnel(z):
         v, x = z[:, :1], z[:, 1:]
@@ -52,7 +51,7 @@ def test_the_neck_of_a_funnel_is_not_confirmed(seed):
     assert not _persist(funnel, FullRankNormal(np.zeros(10), np.eye(10)), seed).confirmed
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_chains_of_a_mixture_keep_to_their_modes_and_forget_within_them(seed):
     centres = [np.full(DIM, -10.0), np.full(DIM, 10.0)]
     guide = MixtureNormal(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from arviz_stats.base import array_stats
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut.diagnostics.psis import importance_weights, scalar_k_hat, smooth
 
@@ -18,7 +18,7 @@ RATIOS = {
 }
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 @pytest.mark.parametrize("kind", RATIOS)
 def test_weights_and_k_hat_are_those_of_arviz_stats(kind, seed, same_to_rounding):
     # At these sizes 3 sqrt(draws) and draws / 5 are whole; elsewhere arviz-stats rounds the length
@@ -32,7 +32,7 @@ def test_weights_and_k_hat_are_those_of_arviz_stats(kind, seed, same_to_rounding
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-15])
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_constant_ratios_have_no_tail(seed, noise, same_to_rounding):
     # arviz-stats refuses them, or fits a tail to rounding errors.
     ratios = -3.0 + noise * np.random.default_rng(seed).standard_normal(DRAWS)
@@ -43,7 +43,7 @@ def test_constant_ratios_have_no_tail(seed, noise, same_to_rounding):
     same_to_rounding(weights.log_evidence, (-3.0, 0.0))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_bound_and_evidence_of_log_normal_weights(seed, within_error):
     # E log w = mu and log E w = mu + sd^2 / 2.
     mu, sd = -12.0, 0.6
@@ -85,7 +85,7 @@ def test_few_draws_lower_the_threshold(same_to_rounding):
     same_to_rounding(weights.k_threshold, 0.5)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_the_k_hat_of_a_scalar_is_the_heavier_of_two_tails(seed, within_error):
     rng = np.random.default_rng(seed)
     values = rng.standard_t(2, DRAWS)

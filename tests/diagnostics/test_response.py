@@ -1,9 +1,8 @@
 """The sds by linear response as a check of mean-field guides."""
 
 import numpy as np
-import pytest
 from batches import covariance, gaussian
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut.diagnostics.response import NARROW, response_finding, response_ratios
 from taut.guides.full_rank import FullRankNormal
@@ -13,7 +12,7 @@ from taut.objectives.linear_response import curvature_cost
 NAMES = ("a", "b", "c", "d")
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_the_ratios_for_a_gaussian_are_those_of_marginal_to_conditional_sds(seed, same_to_rounding):
     rng = np.random.default_rng(seed)
     cov = covariance(4, rng)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from batches import covariance, gaussian, positive
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut.diagnostics.short_hmc import ShortHmc, continue_chains
 from taut.diagnostics.walk import FULL, THIN, Walk
@@ -15,7 +15,7 @@ from taut.guides.triangular import TriangularFlow
 
 DIM = 4
 
-each_seed = pytest.mark.parametrize("seed", SEEDS)
+each_seed = EACH_SEED
 
 
 def _posterior(seed):

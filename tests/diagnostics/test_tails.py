@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut.diagnostics.tails import OF_SOME, Limits, Tail, close, heavy_tails
 
 DRAWS = 4096
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_heavy_tails_are_named_and_others_are_not(seed):
     rng = np.random.default_rng(seed)
     columns = {
@@ -28,7 +28,7 @@ def test_heavy_tails_are_named_and_others_are_not(seed):
     assert all(tail.kurtosis > OF_SOME.kurtosis for tail in found.values())
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_power_tells_itself_where_its_far_end_was_not_reached(seed):
     """Student's t of three degrees has the shape 1/3; those of 40 tails scatter by 0.1 each.
 

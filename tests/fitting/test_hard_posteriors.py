@@ -6,7 +6,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 import scipy.stats as st
-from seeds import SEEDS
+from seeds import EACH_SEED, SEEDS
 
 import taut
 
@@ -42,7 +42,7 @@ def _off(fit, exact):
 BANANA = {"a": (0.0, 3.0), "b": (0.0, np.sqrt(1.0 + 0.02 * 81.0))}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_curved_posterior_is_held_by_a_flow(seed):
     fit = taut.fit(banana, seed=seed, progress=False)
     assert (fit.guide_name, fit.trust) == ("flow", "trusted")
@@ -52,7 +52,7 @@ def test_a_curved_posterior_is_held_by_a_flow(seed):
     assert fit.log_evidence[0] == pytest.approx(0.0, abs=0.02)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_curved_posterior_is_corrected_or_refused_as_a_gaussian(seed):
     fit = taut.fit(banana, guide="full-rank", seed=seed, progress=False)
     assert fit.trust != "trusted"
@@ -62,7 +62,7 @@ def test_a_curved_posterior_is_corrected_or_refused_as_a_gaussian(seed):
         assert SD_RATIOS[0] < low <= high < SD_RATIOS[1]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_funnel_is_held_by_a_flow(seed):
     fit = taut.fit(funnel, seed=seed, progress=False)
     assert fit.guide_name == "flow"
@@ -72,7 +72,7 @@ def test_a_funnel_is_held_by_a_flow(seed):
     assert 0.85 < low <= high < 1.15
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_funnel_is_not_believed_as_a_gaussian(seed):
     assert taut.fit(funnel, guide="full-rank", seed=seed, progress=False).trust == "not trusted"
 
@@ -88,7 +88,7 @@ def test_a_flow_is_saved_and_loaded(tmp_path):
     assert again.sample(10_000)["v"].std() == pytest.approx(3.0, rel=0.15)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_two_modes_are_held_with_their_shares(seed):
     share = 0.3
     fit = taut.fit(two_modes, share, seed=seed, progress=False)
@@ -136,7 +136,7 @@ def _crescent_moments():
     return {"w": (0.0, np.sqrt(mass @ w**2)), "u": (mean, sd)}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_crescent_is_not_taken_for_two_solutions(seed):
     fit = taut.fit(crescent, seed=seed, progress=False)
     assert fit.guide_name == "flow"
@@ -179,7 +179,7 @@ def test_a_tail_without_a_variance_is_not_called_trusted(freedom):
     assert (np.abs(found - shares) < 4.0 * np.sqrt(shares * (1.0 - shares) / 1500.0)).all()
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_proper_posteriors_have_an_end_and_do_not_diverge(seed):
     fit = taut.fit(banana, seed=seed, progress=False)
     assert not {"integral", "draws", "divergences"} & {finding.name for finding in fit.findings}

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-import pytest
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 import taut
 
@@ -21,7 +20,7 @@ def wave(t, y=None):
     numpyro.sample("y", dist.Normal(a * jnp.sin(turn) + b * jnp.cos(turn), noise), obs=y)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_frequency_is_found_or_the_fit_is_not_trusted(seed):
     rng = np.random.default_rng(seed)
     t = np.sort(rng.uniform(0.0, 1.0, 150))

@@ -7,7 +7,7 @@ import pytest
 from numpyro import deterministic, factor, param, plate, sample
 from numpyro.distributions import constraints
 from scipy.special import gammaln
-from seeds import SEEDS
+from seeds import EACH_SEED, SEEDS
 
 import taut
 from taut.infer import autoguide
@@ -33,7 +33,7 @@ def exponential():
     sample("x", dist.Delta(jnp.exp(u)))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_jacobian_that_nobody_wrote_is_counted(seed):
     found = fit(log_normal, guide=exponential, seed=seed)
     m, s = (float(found.guide.params[name]) for name in "ms")
@@ -92,7 +92,7 @@ def free_weight():
     sample("x", dist.MixtureGeneral(dist.Categorical(jnp.stack([w, 1 - w])), parts))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_the_weight_of_a_mixture_is_learned(seed):
     found = fit(two_bumps, guide=free_weight, seed=seed)
     assert abs(found.guide.params["w"] - 0.8) < 0.005
@@ -107,7 +107,7 @@ def von_mises():
     sample("angle", dist.VonMises(param("loc", 1.0), positive("concentration")))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_an_angle_is_learned_next_to_where_it_wraps(seed):
     # A VonMises draw is no smooth function of its parameters, and a third lies beyond pi.
     found = fit(wind, guide=von_mises, seed=seed)

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from example_guides import example
 from numpyro.distributions import constraints
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 import taut
 
@@ -25,7 +25,7 @@ def test_the_gaussian_in_a_box_has_its_scales(tmp_path):
     assert (tmp_path / "box.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_the_two_ridges_are_found_from_every_seed(seed):
     # On any points the target's own parameters are the exact minimum, so nothing of the noise is
     # left in them.
@@ -42,7 +42,7 @@ def test_the_two_ridges_have_their_picture(tmp_path):
     assert (tmp_path / "ridges.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_draws_of_a_formula_are_spread_as_it_says(seed):
     draws = example("factor_in_a_box").fit().sample(4000, seed)
     for name, scale in (("x", 1.0), ("y", 2.0)):

@@ -3,10 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 import scipy.special
 import scipy.stats
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut.guides.mixture_normal import MixtureNormal
 
@@ -20,7 +19,7 @@ def _make(seed):
     return MixtureNormal(rng.dirichlet(np.ones(4)), 3.0 * rng.normal(size=(4, DIM)), tril)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_the_density_is_the_sum_of_its_components(seed, same_to_rounding):
     guide = _make(seed)
     z = 4.0 * np.random.default_rng([seed, 1]).normal(size=(20, DIM))
@@ -33,7 +32,7 @@ def test_the_density_is_the_sum_of_its_components(seed, same_to_rounding):
     same_to_rounding(guide.log_prob(z[0]), expected[0], condition=1e4)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_draws_have_the_moments_the_guide_states(seed, within_error):
     guide = _make(seed)
     noise = np.random.default_rng([seed, 2]).standard_normal((20_000, guide.noise_dim))

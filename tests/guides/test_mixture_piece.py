@@ -6,9 +6,8 @@ import jax
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-import pytest
 from numpyro.distributions import constraints
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 import taut
 import taut.infer
@@ -31,7 +30,7 @@ def svi():
     return taut.infer.SVI(model, guide, numpyro.optim.Adam(lambda i: 0.1 * 0.01 ** (i / 800)), loss)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_free_weights_are_learned(seed):
     result = svi().run(jax.random.key(seed), 800, progress_bar=False)
     # At the optimum every draw has the same weight, so the noise left is that of the score, over

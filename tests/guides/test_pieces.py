@@ -8,7 +8,7 @@ import numpyro.distributions as dist
 import pytest
 from numpyro import handlers
 from numpyro.distributions import constraints
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 import taut
 from taut.guides.pieces.jacobian import log_abs_det, log_abs_dets
@@ -247,7 +247,7 @@ def test_a_delta_returned_by_the_map_is_not_counted_twice():
     assert plain.log_prob({"x": 2.0}) == given.log_prob({"x": 2.0})
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_an_exact_guide_has_the_same_weight_at_every_draw(seed, same_to_rounding):
     # u is normal and x = exp(u): with its Jacobian q is the model's LogNormal, to rounding.
     q = taut.guides.transformed({"u": dist.Normal(0.0, 1.0)}, lambda u: {"x": jnp.exp(u)})

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut.guides.flow_layers import FEW, Coefficients, Noise, Pairs, sum_of_logs
 from taut.guides.full_rank import FullRankNormal
@@ -49,7 +49,7 @@ def _noise(seed, draws=20, dim=DIM):
     return np.random.default_rng([seed, 1]).standard_normal((draws, dim))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_the_inverse_undoes_the_map(seed, same_to_rounding):
     flow, noise = make(seed), _noise(seed)
     same_to_rounding(flow.inverse(flow.transform(noise)), noise, condition=1e4)
@@ -57,7 +57,7 @@ def test_the_inverse_undoes_the_map(seed, same_to_rounding):
 
 
 @pytest.mark.usefixtures("double_precision")
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_the_density_follows_from_the_jacobian_of_the_map(seed, same_to_rounding):
     flow, noise = make(seed), _noise(seed)
     jacobians = jax.vmap(jax.jacfwd(_as_jax(flow).transform))(jnp.asarray(noise))
@@ -68,7 +68,7 @@ def test_the_density_follows_from_the_jacobian_of_the_map(seed, same_to_rounding
 
 
 @pytest.mark.usefixtures("double_precision")
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_gradients_pulled_back_are_those_of_the_composition(seed, same_to_rounding):
     flow, noise = make(seed), _noise(seed)
     traced = _as_jax(flow)
@@ -108,7 +108,7 @@ def test_without_terms_it_is_its_gaussian(same_to_rounding):
     same_to_rounding(flow.sd(), gaussian.sd(), condition=10.0)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_the_moments_are_those_of_independent_draws(seed, within_error):
     flow = make(seed, size=0.15)
     z = flow.transform(_noise(seed, draws=20_000))
@@ -120,7 +120,7 @@ def test_the_moments_are_those_of_independent_draws(seed, within_error):
     within_error(flow.sd(), z.std(axis=0), spread)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_its_own_draws_score_as_standard_normals(seed, within_error):
     # Heavy tails included: scores know ranks only.
     flow = make(seed, size=0.3)

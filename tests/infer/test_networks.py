@@ -19,9 +19,9 @@ from taut.infer import SVI, Predictive, Trace_ELBO, autoguide, optim
 STEP = optim.SGD(1e-3)
 
 PRIORS = [
-    ("flax", None),
+    pytest.param("flax", None, marks=pytest.mark.slow),
     ("flax", "layers_0.kernel"),
-    ("nnx", None),
+    pytest.param("nnx", None, marks=pytest.mark.slow),
     ("nnx", "first.kernel"),
     ("eqx", None),
 ]

@@ -7,7 +7,7 @@ import numpyro
 import numpyro.distributions as dist
 import numpyro.infer
 import pytest
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut.infer import SVI, Trace_ELBO, optim
 from taut.infer.shorter import can_shorten, shortened
@@ -28,7 +28,7 @@ def run(step, seed, steps=600, data=0.0, guide=guide):
     return svi.run(jax.random.key(seed), steps, jnp.asarray(data), progress_bar=False)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_run_goes_on_with_steps_a_tenth_as_long_and_says_so(seed, same_to_rounding):
     result = run(optim.SGD(0.5), seed)
     reference = numpyro.infer.SVI(model, guide, optim.SGD(0.5), numpyro.infer.Trace_ELBO())

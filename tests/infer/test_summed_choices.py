@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 import pytest
 from numpyro import param, plate, sample
 from numpyro.distributions import constraints
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 import taut
 from taut._core.run_once import run_once
@@ -238,7 +238,7 @@ def free_choice():
     sample("x", dist.Normal(place[k], width[k]))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_guide_with_a_choice_is_fitted_exactly(seed):
     fit = taut.fit(bimodal, guide=free_choice, seed=seed)
     # The target is in the family: the ELBO and the evidence are log 1.

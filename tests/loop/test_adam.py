@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from seeds import SEEDS
+from seeds import EACH_SEED, SEEDS
 
 from taut.loop.adam import BLOCK, MOST_BLOCKS, RACE, AutomaticAdam, adam_block
 
@@ -47,7 +47,7 @@ def compiled():
 START = {"m": jnp.zeros(3) + 30.0, "r": jnp.zeros(3)}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_scales_that_differ_a_hundredfold_are_found(compiled, seed):
     blocks = []
     adam = AutomaticAdam(*compiled["exact"], 0.01, seed, blocks.append)

@@ -1,9 +1,8 @@
 """Which starts led to different solutions."""
 
 import numpy as np
-import pytest
 from batches import covariance, gaussian, mixture
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut.guides.full_rank import FullRankNormal
 from taut.loop.basins import MOST_BASINS, apart, separated, settle_basins
@@ -48,7 +47,7 @@ def test_separated_means_a_dip_between():
     assert not separated(two, ends[0], _unit(-4.0, 0.0))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_two_modes_are_two_solutions_with_their_shares(seed, same_to_rounding):
     # So far apart that each mode is a Gaussian of its own, on which one step is exact.
     centres, shares = [np.full(DIM, -20.0), np.full(DIM, 20.0)], [0.3, 0.7]
@@ -68,7 +67,7 @@ def test_a_solution_of_negligible_mass_is_left_out():
         assert len(_settle(mixture(centres, [1.0 - share, share]), guides)) == count
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_starts_that_meet_are_one_solution(seed):
     rng = np.random.default_rng([seed, 1])
     mean, cov = rng.normal(size=DIM), covariance(DIM, rng)

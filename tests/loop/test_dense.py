@@ -1,9 +1,8 @@
 """A full covariance from a mean-field Gaussian."""
 
 import numpy as np
-import pytest
 from batches import covariance, gaussian, log_gamma
-from seeds import SEEDS
+from seeds import EACH_SEED, SEEDS
 
 from taut.guides.mean_field import MeanFieldNormal
 from taut.loop.dense import MOST_CURVATURE_WORK, DenseFit, affordable
@@ -33,7 +32,7 @@ def _divergence(guide, mean, cov):
     return 0.5 * (np.trace(inverse @ own) + offset @ inverse @ offset - len(mean) + log_dets)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_correlated_gaussian_is_found_though_the_means_are_off(seed):
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(DIM, DIM)) / np.sqrt(DIM) + 0.3 * np.eye(DIM)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from batches import covariance, gaussian, log_gamma
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mixture_normal import MixtureNormal
@@ -107,7 +107,7 @@ def _drawn(guide, batch, rng):
     return Draws(z, batch(z)[0], log_q)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_what_the_flow_holds_it_finds(name, seed):
     # The evidence is one. All are flows of this kind; a log-gamma nearly is.
@@ -121,7 +121,7 @@ def test_what_the_flow_holds_it_finds(name, seed):
     assert -max(0.05, 3.0 * after.verdict.expected_gap) - 5.0 * error < elbo < 5.0 * error
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_round_that_wins_nothing_is_the_last_and_is_not_kept(seed, monkeypatch):
     batch, dim = POSTERIORS["funnel"]
     seen, evaluate = [], FlowFit._evaluate
@@ -162,7 +162,7 @@ def _one_more(terms):
     return dataclasses.replace(terms, shift=shift)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_gain_is_told_on_the_same_draws(seed):
     cov, scale = np.eye(3), 1.1
     right, wide = (
@@ -176,7 +176,7 @@ def test_a_gain_is_told_on_the_same_draws(seed):
     assert fit._gain(wide, fresh) == pytest.approx(lost, abs=1e-9)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_gaussian_stays_a_gaussian(seed):
     rng = np.random.default_rng(seed)
     batch = gaussian(rng.normal(size=6), covariance(6, rng))
@@ -187,7 +187,7 @@ def test_a_gaussian_stays_a_gaussian(seed):
     assert always.guide.name == "full-rank" or _elbo(batch, always.guide, seed)[0] > -0.02
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_gaussian_known_to_misfit_is_tried_again(seed):
     batch = log_gamma(12.0)
     before, after, monitor = _fit("auto", batch, 2, seed)
@@ -230,7 +230,7 @@ def _mixture(gaussian_guide, share, distance=60.0):
     return MixtureNormal(np.array([1.0 - share, share]), locs, trils)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 @pytest.mark.parametrize(
     ("batch", "share", "expected"),
     [(_banana, 2e-3, "flow"), (_banana, 0.02, "mixture"), (_round, 2e-3, "mixture")],
@@ -294,7 +294,7 @@ def _lobes(seed):
     return dataclasses.replace(before, guide=mixture)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_the_ends_of_a_crescent_become_one_piece(seed):
     grid = np.linspace(-6.0, 6.0, 4001)
     joint = -0.5 * grid**2 - 0.5 * (grid**2 - 1.0) ** 2 / 1.01 - LOG_2PI - 0.5 * np.log(1.01)
@@ -311,7 +311,7 @@ def test_the_ends_of_a_crescent_become_one_piece(seed):
     assert elbo > drawn.log_ratios.mean()
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_solution_that_a_flow_leaves_out_keeps_the_mixture(seed):
     batch, rng = _both(_banana, 0.3), np.random.default_rng(seed)
     before, _, _ = _fit("auto", _banana, 2, seed)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from batches import covariance, gaussian, mixture
-from seeds import SEEDS
+from seeds import EACH_SEED, SEEDS
 
 from taut.loop.gaussian import FAMILIES, GaussianSearch
 from taut.loop.monitor import Monitor, OutOfTime
@@ -20,7 +20,7 @@ def _search(name, batch, dim, seed=0, resolution=DOUBLE, modes=False):
     return GaussianSearch(name, modes, dim, monitor, resolution, *streams)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_full_rank_finds_a_gaussian_exactly(seed, same_to_rounding):
     rng = np.random.default_rng([seed, 9])
     mean, cov = rng.normal(size=5), covariance(5, rng)
@@ -33,7 +33,7 @@ def test_full_rank_finds_a_gaussian_exactly(seed, same_to_rounding):
     same_to_rounding(search.settled_loss, 0.0, condition=1e4)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_every_family_finds_independent_coordinates(seed):
     # All three contain the posterior; what is lost is the divergence, at most a few tolerances.
     rng = np.random.default_rng([seed, 9])
@@ -102,7 +102,7 @@ def test_low_rank_finds_shared_directions_in_high_dimension():
     assert 0.95 < widths["low-rank"].min() <= widths["low-rank"].max() < 1.05
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_second_mode_is_kept_beside_the_better_one(seed, same_to_rounding):
     # Starts lie within 2 of zero: modes at -6 and 6 attract about half of them each.
     centres = [np.full(2, -6.0), np.full(2, 6.0)]
@@ -116,7 +116,7 @@ def test_a_second_mode_is_kept_beside_the_better_one(seed, same_to_rounding):
     assert other.loss - search.settled_loss == pytest.approx(np.log(0.6 / 0.4), abs=0.05)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_separate_modes_become_a_mixture_with_their_shares(seed):
     # In ten dimensions and 22 apart: all first starts climb to the same mode.
     centres = list(np.random.default_rng(3).normal(0.0, 5.0, (4, 10)))
@@ -129,7 +129,7 @@ def test_separate_modes_become_a_mixture_with_their_shares(seed):
     assert all(basin.hits > 1 for basin in search.found)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_one_solution_seen_from_far_out_stays_one_gaussian(seed):
     rng = np.random.default_rng([seed, 9])
     batch = gaussian(rng.normal(size=5), covariance(5, rng))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from batches import covariance, gaussian, log_gamma, positive
-from seeds import SEEDS
+from seeds import EACH_SEED, SEEDS
 
 from taut.guides.full_rank import FullRankNormal
 from taut.guides.mean_field import MeanFieldNormal
@@ -18,7 +18,7 @@ from taut.objectives.mean_field import MeanFieldFamily
 RESOLUTION = 4.0 * np.finfo(float).eps
 TOLERANCE = 0.01
 
-each_seed = pytest.mark.parametrize("seed", SEEDS)
+each_seed = EACH_SEED
 
 
 def _fit(batch, seed, family=None, tolerance=TOLERANCE, halvings=np.inf):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from batches import covariance, gaussian, positive
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut.loop.monitor import Monitor, OutOfTime
 from taut.loop.progress import Progress
@@ -20,7 +20,7 @@ from taut.loop.starts import (
 )
 from taut.solvers.ascent import MOST_STEPS, Ascents, PathPoint
 
-each_seed = pytest.mark.parametrize("seed", SEEDS)
+each_seed = EACH_SEED
 
 
 def _monitor(batch):

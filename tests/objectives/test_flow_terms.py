@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from batches import covariance, gaussian, log_gamma
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut.guides.flow_layers import FEW
 from taut.guides.full_rank import FullRankNormal
@@ -54,7 +54,7 @@ def _around(dim, rng):
     )
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 @pytest.mark.parametrize("dim", [DIM, FEW + 1])
 def test_the_gradient_is_the_slope_of_the_loss(seed, dim):
     rng = np.random.default_rng(seed)
@@ -93,7 +93,7 @@ def test_draws_without_a_density_leave_the_others_known():
     assert (block.white[:, ~inside] == 0.0).all()
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_blocks_of_draws_make_the_same_evaluation(seed, monkeypatch, same_to_rounding):
     rng = np.random.default_rng(seed)
     terms = _terms(DIM, rng)
@@ -144,7 +144,7 @@ def test_the_curvature_is_the_identity_where_the_flow_is_the_posterior(within_er
     within_error(leans, np.ones(len(leans)), np.diag(error)[others:] + 1e-6)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_gaussian_posterior_takes_on_no_terms(seed):
     rng = np.random.default_rng(seed)
     cov = covariance(DIM, rng)
@@ -153,7 +153,7 @@ def test_a_gaussian_posterior_takes_on_no_terms(seed):
     assert grow(Terms.none(DIM), seen, LEAST).count == 0
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_funnel_asks_for_scales_that_hang_on_its_neck(seed):
     rng = np.random.default_rng(seed)
     flow = TriangularFlow.around(FullRankNormal(np.zeros(DIM), np.diag([1.0, 1.0, 1.0, 1.0])))
@@ -163,7 +163,7 @@ def test_a_funnel_asks_for_scales_that_hang_on_its_neck(seed):
     assert not terms.shift[1:].any()
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_banana_asks_for_a_square(seed):
     rng = np.random.default_rng(seed)
     flow = TriangularFlow.around(FullRankNormal(np.zeros(2), np.diag([1.0, 1.2])))

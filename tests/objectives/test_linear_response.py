@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from batches import covariance, gaussian
-from seeds import SEEDS
+from seeds import EACH_SEED, SEEDS
 
 from taut.guides.mean_field import MeanFieldNormal
 from taut.guides.noise import matched_noise
@@ -29,7 +29,7 @@ def _noise(seed, draws=CURVATURE_DRAWS, dim=DIM):
 
 
 @pytest.mark.parametrize("draws", [2, CURVATURE_DRAWS])
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_the_covariance_of_a_gaussian_is_exact_on_any_antithetic_draws(
     seed, draws, same_to_rounding
 ):

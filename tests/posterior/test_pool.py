@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from seeds import SEEDS
+from seeds import EACH_SEED
 
 from taut._core.resampling import resample
 from taut.posterior.draws import Draws
@@ -22,7 +22,7 @@ def _numbered():
     return _pool({"a": number, "b": np.stack([number, -number], axis=1)})
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_draws_are_taken_together_and_once(seed):
     taken = _numbered().take(100, np.random.default_rng(seed))
     assert len(np.unique(taken["a"])) == 100
@@ -45,7 +45,7 @@ def test_other_draws_are_worth_what_was_said_of_them(source):
     np.testing.assert_array_equal(_pool(values, source, 77).effective("a"), np.full((2, 3), 77.0))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_independent_states_are_worth_all_of_them(seed, within_error):
     values = {"a": np.random.default_rng(seed).normal(size=(DRAWS, 2))}
     effective = _pool(values, "chains", CHAINS).effective("a")
@@ -55,7 +55,7 @@ def test_independent_states_are_worth_all_of_them(seed, within_error):
     assert (effective <= DRAWS).all()
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_states_repeated_within_a_chain_are_worth_one_a_chain(seed, same_to_rounding):
     # Row after row: the states of all chains, then their next states.
     states = np.tile(np.random.default_rng(seed).normal(size=CHAINS), KEPT)
@@ -70,7 +70,7 @@ def test_a_constant_is_known_exactly():
     assert pool.effective("a") == DRAWS
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 @pytest.mark.parametrize("n", [10, DRAWS, 3000])
 def test_resampling_takes_each_row_as_often_as_its_weight_says(n, seed):
     rng = np.random.default_rng(seed)

@@ -138,6 +138,7 @@ def test_the_starting_vector_can_be_calculated_with():
     assert np.mean(result.losses[-50:]) < np.mean(result.losses[:10])
 
 
+@pytest.mark.slow
 def test_nuts_walks_in_the_coordinates_of_a_class_that_has_a_map():
     guide = AutoMoved(model)
     neutra = NeuTraReparam(guide, fitted(guide).params)
