@@ -61,6 +61,7 @@ def test_draws_are_those_of_jax(theirs, ours, x64):
             np.testing.assert_allclose(made, wanted, rtol=4 * eps, atol=8 * eps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("theirs", "ours"), PAIRS)
 def test_draws_in_batches_are_those_of_jax(theirs, ours):
     keys = jax.random.split(jax.random.key(5), (4, 3))

@@ -44,7 +44,7 @@ def _fit(guide, steps=30):
         *((kind, False) for kind in KINDS),
         *(pytest.param(kind, False, marks=pytest.mark.slow) for kind in MORE_KINDS),
         ("AutoNormal", True),
-        ("AutoDAIS", True),
+        pytest.param("AutoDAIS", True, marks=pytest.mark.slow),
     ],
 )
 def test_what_is_left_out_is_predicted_by_the_model(kind, wrapped):
