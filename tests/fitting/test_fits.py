@@ -28,7 +28,7 @@ def _same_draws(one, two):
 
 
 @pytest.mark.parametrize("x64", [False, True], ids=["single", "double"])
-@EACH_SEED
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_conjugate_posterior_is_found(seed, x64, regression, within_error):
     with jax.enable_x64(x64):
         fit = _fit(regression, seed=seed)

@@ -91,7 +91,7 @@ def test_a_density_that_was_given_is_numpyros(same):
     same(ours, theirs)
 
 
-@EACH_SEED
+@pytest.mark.parametrize("seed", SEEDS)
 def test_at_the_exact_posterior_the_loss_is_minus_the_log_evidence(seed):
     params = {"m": 0.0, "s": 1.0}
     loss = Trace_ELBO().loss(jax.random.key(seed), params, model, by_delta)

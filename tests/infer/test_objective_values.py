@@ -73,7 +73,7 @@ def test_loss_and_gradient_are_numpyros_on_the_same_noise(name, pair, same_to_ro
             same_to_rounding(gradient[key], slope[key], np.float32)
 
 
-@EACH_SEED
+@pytest.mark.parametrize("seed", SEEDS)
 def test_the_loss_by_site_adds_up_and_agrees(seed, same_to_rounding):
     model, guide = PAIRS["hierarchy"]
     params, key = param_values(guide), jax.random.key(seed)
@@ -86,7 +86,7 @@ def test_the_loss_by_site_adds_up_and_agrees(seed, same_to_rounding):
     same_to_rounding(sum(parts.values()), whole, np.float32)
 
 
-@EACH_SEED
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_multi_sample_guide_sums_its_samples(seed, same_to_rounding):
     def guide(y):
         loc = numpyro.param("loc", 0.2)

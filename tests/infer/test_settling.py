@@ -1,6 +1,7 @@
 """When a run counts as settled, on records made up for it."""
 
 import numpy as np
+import pytest
 
 from taut.infer.settling import THINNING, settled
 
@@ -21,26 +22,26 @@ def _judge(seed, fall=0.0, noise=1.0, drift=0.0, jitter=1.0, steps=STEPS):
 SEEDS = range(5)
 
 
-@EACH_SEED
+@pytest.mark.parametrize("seed", SEEDS)
 def test_noise_alone_is_settled(seed):
     assert _judge(seed).converged
 
 
-@EACH_SEED
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_falling_loss_is_not(seed):
     judged = _judge(seed, fall=2.0)
     assert not judged.converged
     assert "still falling" in judged.message
 
 
-@EACH_SEED
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_param_that_drifts_under_a_noisy_loss_is_not(seed):
     judged = _judge(seed, noise=30.0, drift=20.0)
     assert not judged.converged
     assert "still moving" in judged.message
 
 
-@EACH_SEED
+@pytest.mark.parametrize("seed", SEEDS)
 def test_without_noise_a_negligible_fall_is_settled(seed):
     assert _judge(seed, fall=0.01, noise=1e-5, drift=0.1, jitter=1e-5).converged
     assert not _judge(seed, fall=0.5, noise=1e-5, drift=0.1, jitter=1e-5).converged
