@@ -1,0 +1,116 @@
+"""Operations on constants of a traced function, computed at once by NumPy.
+
+An index of groups that a model holds is moved, compared and made a matrix of zeros and ones in
+every traced model, and by XLA's own interpreter before it compiles anything.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.extend.core import JaxprEqn, Literal, Var
+
+# Numbers of the largest constant that is computed or compared: it is written into the program.
+_LARGEST = 2**14
+
+# Kinds of numbers that are computed with: of tests, and whole ones.
+_WHOLE = "biu"
+
+
+class Constants:
+    """The constants of a function, those of the same numbers held once.
+
+    Attributes:
+        kept: each constant's variable and value.
+    """
+
+    def __init__(self):
+        self.kept: list[tuple[Var, Any]] = []
+        self._values: dict[Var, np.ndarray] = {}
+        self._alike: dict[Any, Var] = {}
+
+    def hold(self, variable: Var, value: Any) -> Var:
+        """Return the variable that stands for a constant, a new one if there is none yet.
+
+        Args:
+            variable: of the constant's type.
+            value: the constant.
+        """
+        number = _known(value)
+        key = None if number is None else (number.shape, number.dtype, number.tobytes())
+        if key is not None and key in self._alike:
+            return self._alike[key]
+        held = Var(variable.aval)
+        self.kept.append((held, value))
+        if number is not None:
+            self._alike[key] = held
+            if number.dtype.kind in _WHOLE:
+                self._values[held] = number
+        return held
+
+    def computed(self, equation: JaxprEqn, inputs: Sequence[Any]) -> Var | None:
+        """Return the variable of an operation's result, if it is a constant."""
+        make = _MADE.get(equation.primitive.name)
+        if make is None:
+            return None
+        out: Any = equation.outvars[0].aval
+        values = [self._value(atom) for atom in inputs]
+        if out.size > _LARGEST or any(value is None for value in values):
+            return None
+        value = np.asarray(make(equation.params, *values), out.dtype)
+        return self.hold(equation.outvars[0], value) if value.shape == out.shape else None
+
+    def _value(self, atom: Any) -> np.ndarray | None:
+        if isinstance(atom, Literal):
+            aval: Any = atom.aval
+            return np.asarray(atom.val, aval.dtype) if aval.dtype.kind in _WHOLE else None
+        return self._values.get(atom)
+
+
+def _known(value: Any) -> np.ndarray | None:
+    """Return a constant's numbers, if they are few."""
+    if isinstance(value, Tracer) or not hasattr(value, "dtype"):
+        return None
+    if jnp.issubdtype(value.dtype, jax.dtypes.extended) or value.size > _LARGEST:
+        return None
+    return np.asarray(value)
+
+
+def _spread(params: dict[str, Any], value: np.ndarray) -> np.ndarray:
+    shape = np.ones(len(params["shape"]), int)
+    shape[list(params["broadcast_dimensions"])] = value.shape
+    return np.broadcast_to(value.reshape(shape), params["shape"])
+
+
+def _counted(params: dict[str, Any]) -> np.ndarray:
+    length = params["shape"][params["dimension"]]
+    ahead = len(params["shape"]) - params["dimension"] - 1
+    return np.broadcast_to(np.arange(length).reshape(-1, *[1] * ahead), params["shape"])
+
+
+def _binary(function: Callable) -> Callable:
+    return lambda params, first, second: function(first, second)
+
+
+# Operations of whole numbers and tests; none that rounds.
+_MADE: dict[str, Callable] = {
+    "add": _binary(np.add),
+    "and": _binary(np.bitwise_and),
+    "broadcast_in_dim": _spread,
+    "convert_element_type": lambda params, value: value.astype(params["new_dtype"]),
+    "eq": _binary(np.equal),
+    "ge": _binary(np.greater_equal),
+    "gt": _binary(np.greater),
+    "iota": _counted,
+    "le": _binary(np.less_equal),
+    "lt": _binary(np.less),
+    "ne": _binary(np.not_equal),
+    "or": _binary(np.bitwise_or),
+    "reshape": lambda params, value: value.reshape(params["new_sizes"]),
+    "select_n": lambda params, which, *cases: np.choose(which, cases),
+    "squeeze": lambda params, value: value.squeeze(params["dimensions"]),
+    "sub": _binary(np.subtract),
+}
