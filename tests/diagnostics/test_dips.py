@@ -34,7 +34,7 @@ def test_the_share_of_a_second_mode_is_told(kind, seed):
     }
     states = _states(seed, 6)
     # The flow is the standard normal itself, whose noise its states are.
-    found = beyond_a_dip(TWO, guides[kind], states)
+    found = beyond_a_dip(TWO, guides[kind], states).share
     # One in a hundred is not counted, 2.3 sd before its mode, where the rise is less than a nat.
     assert 0.9 * 6 / CHAINS < found <= 6 / CHAINS
 
@@ -48,7 +48,7 @@ def test_a_gaussian_has_no_dips(seed):
     # However far off the guide is: straight lines to draws of it never rise again by a nat.
     for scale in (0.3, 1.0, 3.0):
         guide = FullRankNormal(mean, scale * root)
-        assert beyond_a_dip(gaussian(mean, cov), guide, states) == 0.0
+        assert beyond_a_dip(gaussian(mean, cov), guide, states).share == 0.0
 
 
 @EACH_SEED
@@ -56,7 +56,7 @@ def test_a_share_larger_than_what_is_looked_at_is_estimated(seed, within_error):
     share = 0.3
     states = np.random.default_rng(seed).standard_normal((16, 256, DIM))
     states[:, : round(share * 256)] += AWAY
-    found = beyond_a_dip(TWO, ROUND, states)
+    found = beyond_a_dip(TWO, ROUND, states).share
     # The others are a sample; the farthest sixteenth is counted in full.
     within_error(found, round(share * 256) / 256, 0.5 / np.sqrt(OTHERS))
 
@@ -68,13 +68,15 @@ def test_nothing_at_all_between_two_modes_is_a_dip():
         return np.where(empty, -np.inf, values), np.where(empty[:, None], 0.0, gradients)
 
     states = _states(0, 6)
-    assert beyond_a_dip(split, ROUND, states) > 0.8 * 6 / CHAINS
+    assert beyond_a_dip(split, ROUND, states).share > 0.8 * 6 / CHAINS
 
 
 def test_one_chain_that_strays_is_no_region():
     one, enough = _states(0, LEAST_CHAINS - 1), _states(0, LEAST_CHAINS)
-    assert beyond_a_dip(TWO, ROUND, one) == 0.0
-    assert beyond_a_dip(TWO, ROUND, enough) > 0.0
+    assert beyond_a_dip(TWO, ROUND, one).share == 0.0
+    found = beyond_a_dip(TWO, ROUND, enough)
+    assert found.share > 0.0
+    assert (enough.reshape(-1, DIM)[found.rows, 0] > 2.0).all()
 
 
 def test_the_cost_does_not_grow_with_the_states():

@@ -7,6 +7,7 @@ import pytest
 
 from taut.diagnostics.finding import Finding
 from taut.diagnostics.psis import Weights
+from taut.diagnostics.regions import Region
 from taut.diagnostics.short_hmc import Chains
 from taut.diagnostics.solutions import Solutions
 from taut.diagnostics.tails import Tail
@@ -144,6 +145,18 @@ RULES = {
         "usable",
     ),
     "draws beyond a dip": ({"chains": _chains(beyond=0.01)}, "dip", "doubt", "usable"),
+    "draws beyond a dip, too few": (
+        {"chains": _chains(beyond=0.01, region=Region((0.05, 0.001), 0.02, True))},
+        "dip",
+        "doubt",
+        "usable",
+    ),
+    "draws beyond a dip, as many as should": (
+        {"chains": _chains(beyond=0.01, region=Region((0.024, 0.005), 0.02, True))},
+        "dip",
+        "good",
+        "trusted",
+    ),
     "ends of one solution": (
         {"solutions": dataclasses.replace(_solutions(5.0, (-1.0, -1.0)), joined=True)},
         "solutions",

@@ -160,8 +160,14 @@ def test_a_second_mode_in_the_tail_of_a_guide_is_noticed():
     # Chains that never get there see nothing: 51 of 60 seeds tell of it. At that rate fewer than 7
     # of 11 do twice in a hundred times.
     assert len(told) >= 7
-    assert all(finding.level == "doubt" for finding in told)
-    assert all(0.0 < finding.value < 0.15 for finding in told)
+    # Those that have as many draws there as should be are believed, and are right.
+    for fit in fits:
+        (dip,) = [f for f in fit.findings if f.name == "dip"] or [None]
+        if dip is not None and dip.level == "good":
+            assert (fit.pool["m"] < 0.0).mean() == pytest.approx(1.0 / 13.0, abs=0.02)
+        elif dip is not None:
+            assert (fit.trust, dip.level) == ("usable", "doubt")
+            assert 0.0 < dip.value < 0.15
 
 
 @pytest.mark.parametrize("freedom", [1.0, 2.0])

@@ -10,12 +10,13 @@ from jaxtyping import Float
 
 from taut._core.resampling import resample
 from taut.diagnostics.dips import beyond_a_dip
+from taut.diagnostics.finding import HARMLESS_MASS
 from taut.diagnostics.improper import endless
 from taut.diagnostics.psis import Weights, importance_weights
+from taut.diagnostics.regions import weigh_region
 from taut.diagnostics.response import response_ratios
 from taut.diagnostics.short_hmc import QUIET_WINDOWS, WINDOWS, Chains, ShortHmc
 from taut.diagnostics.trust import (
-    HARMLESS_MASS,
     doubtful,
     draws_from,
     far_off,
@@ -224,13 +225,31 @@ def _run_chains(
     # Where the weights are bad the guide may be bent so badly that dips mean nothing.
     if work > COSTLY_WORK or doubtful(weights):
         return chains
-    beyond = beyond_a_dip(monitor, guide, chains.positions)
-    if beyond and affordable:
-        monitor.progress.update("longer chains", gradients=monitor.gradients)
-        chains = hmc.persist(chains)
-        again = beyond_a_dip(monitor, guide, chains.positions)
-        beyond = max(beyond, again or 0.0)
-    return dataclasses.replace(chains, beyond=beyond)
+    chains = _look_beyond(guide, weighed, weights, chains, monitor, rng)
+    if chains.region is None or chains.region.known or not affordable:
+        return chains
+    monitor.progress.update("longer chains", gradients=monitor.gradients)
+    longer = _look_beyond(guide, weighed, weights, hmc.persist(chains), monitor, rng)
+    return dataclasses.replace(longer, beyond=max(chains.beyond or 0.0, longer.beyond or 0.0))
+
+
+def _look_beyond(
+    guide: Any,
+    weighed: Draws,
+    weights: Weights,
+    chains: Chains,
+    monitor: Monitor,
+    rng: np.random.Generator,
+) -> Chains:
+    """Look for states beyond a dip of the density, and weigh what is around them."""
+    found = beyond_a_dip(monitor, guide, chains.positions)
+    if found is None or not found.share:
+        return dataclasses.replace(chains, beyond=found and found.share)
+    states = chains.states.reshape(-1, guide.dim)
+    returned = weights if draws_from(weights, chains) == "weights" else None
+    noise = rng.spawn(1)[0]
+    region = weigh_region(monitor, guide, weighed, states, states[found.rows], returned, noise)
+    return dataclasses.replace(chains, beyond=found.share, region=region)
 
 
 def _starts(

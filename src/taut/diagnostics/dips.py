@@ -6,10 +6,13 @@ draw, that draw belongs to another region. Chains cross such a dip seldom, and i
 rest on few draws there, so neither knows how much of the mass lies beyond.
 """
 
-import numpy as np
-from jaxtyping import Float
+import dataclasses
 
-from taut.diagnostics.finding import Finding
+import numpy as np
+from jaxtyping import Float, Int
+
+from taut.diagnostics.finding import HARMLESS_MASS, Finding
+from taut.diagnostics.regions import REFERENCE, Region
 from taut.guides.guide import GaussianGuide, Guide, standard_log_prob
 from taut.guides.triangular import TriangularFlow
 from taut.objectives.matched_elbo import Batch, begin, parts_of
@@ -25,12 +28,25 @@ LEAST_DIP, NOTHING = 1.0, 1e3
 LEAST_CHAINS = 2
 
 
+@dataclasses.dataclass(frozen=True)
+class Beyond:
+    """States beyond a dip of the density.
+
+    Attributes:
+        share: of all states, estimated from some of them; zero if all found are of one chain.
+        rows: which states were found, counted through all rounds and chains.
+    """
+
+    share: float
+    rows: Int[np.ndarray, " found"]
+
+
 def beyond_a_dip(
     batch: Batch,
     guide: Guide,
     positions: Float[np.ndarray, "kept chains dim"],
-) -> float | None:
-    """Return the share of states that lie beyond a dip of the density, seen from a guide's middle.
+) -> Beyond | None:
+    """Find states that lie beyond a dip of the density, seen from a guide's middle.
 
     Args:
         batch: batched log density and gradient.
@@ -39,8 +55,7 @@ def beyond_a_dip(
             makes them of.
 
     Returns:
-        The share, estimated from some of them; zero if all found are of one chain. None for guides
-        that may be of several pieces, and above 256 latent values.
+        None for guides that may be of several pieces, and above 256 latent values.
     """
     seen = positions.reshape(-1, guide.dim)
     along = np.linspace(0.0, 1.0, STEPS + 1)[:, None, None]
@@ -67,11 +82,21 @@ def beyond_a_dip(
     values = np.where(known, values, values[known].min() - NOTHING).reshape(STEPS + 1, -1)
     beyond = (values - np.minimum.accumulate(values, axis=0)).max(axis=0) > LEAST_DIP
     chains = len(np.unique(rows[beyond] % positions.shape[1]))
-    return float(shares[beyond].sum()) if chains >= LEAST_CHAINS else 0.0
+    share = float(shares[beyond].sum()) if chains >= LEAST_CHAINS else 0.0
+    return Beyond(share, rows[beyond])
 
 
-def dip_finding(beyond: float) -> Finding:
+def dip_finding(beyond: float, region: Region | None) -> Finding:
     """Draws in a region of their own, which the guide reaches with its tail only."""
+    if region is not None and region.known:
+        share, error = region.mass
+        text = (
+            f"{100 * beyond:.2g} % of the draws lie beyond a dip of the density, as many as "
+            f"should. Around there are {100 * region.drawn:.2g} % of them, and by importance sampling "
+            f"{100 * share:.2g} ± {100 * error:.1g} % of the mass."
+        )
+        off = abs(share - region.drawn) + error
+        return Finding("dip", off, HARMLESS_MASS, "good", text, "", REFERENCE)
     text = (
         f"{100 * beyond:.3g} % of the draws lie beyond a dip of the density, in a region that the "
         "guide reaches with its tail only and chains seldom: how much mass is there is not known."

@@ -6,6 +6,9 @@ import dataclasses
 MEAN_ERROR = 0.15
 SD_RATIO = 1.25
 
+# Share of the mass that may be amiss: five sds away it changes an sd by a tenth.
+HARMLESS_MASS = 0.01
+
 
 @dataclasses.dataclass(frozen=True)
 class Finding:

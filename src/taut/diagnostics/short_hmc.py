@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Int
 
+from taut.diagnostics.regions import Region
 from taut.diagnostics.walk import FULL, LONG_LEAPFROG, Round, Schedule, Walk, groups_of
 from taut.guides.guide import Guide
 from taut.objectives.matched_elbo import Batch
@@ -57,6 +58,7 @@ class Chains:
         diverged: share of its trajectories whose energy went astray.
         confirmed: a long run of doubling windows found no movement either.
         beyond: share of states beyond a dip of the density; None if not looked for.
+        region: how much of the mass lies around there; None if there are none.
     """
 
     states: Float[np.ndarray, "kept chains dim"]
@@ -72,6 +74,7 @@ class Chains:
     diverged: float = 0.0
     confirmed: bool = False
     beyond: float | None = None
+    region: Region | None = None
 
     @functools.cached_property
     def effective(self) -> float:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from taut._core.errors import first_few
 from taut.diagnostics.dips import dip_finding
-from taut.diagnostics.finding import MEAN_ERROR, SD_RATIO, Finding
+from taut.diagnostics.finding import HARMLESS_MASS, MEAN_ERROR, SD_RATIO, Finding
 from taut.diagnostics.improper import endless_finding
 from taut.diagnostics.psis import REFERENCE as PSIS_REFERENCE
 from taut.diagnostics.psis import Weights, log_mean
@@ -36,9 +36,8 @@ FEW_DRAWS = 100.0
 # So many standard errors.
 CLEARLY = 2.0
 
-# Of the mass, what a guide may be much too small for: five sds away it changes an sd by a tenth.
-HARMLESS_MASS = 0.01
-# What a single draw may hold of it: three sds away it shifts a mean by what a reader would notice.
+# What a single draw may hold of the mass that a guide is much too small for: three sds away it
+# shifts a mean by what a reader would notice.
 HARMLESS_DRAW = MEAN_ERROR / 3.0
 
 # Chains do not cross between solutions, so their shares rest on the weights, whose means have a
@@ -124,7 +123,7 @@ def judge(
         if weights is not None and np.ptp(chains.groups) > 0:
             findings.append(_shares(weights))
         if chains.beyond:
-            findings.append(dip_finding(chains.beyond))
+            findings.append(dip_finding(chains.beyond, chains.region))
     elif skipped:
         # Weights alone cannot see what the guide's draws never reach.
         enough = weights is not None and weights.efficiency >= EXCELLENT_EFFICIENCY
