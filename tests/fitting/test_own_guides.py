@@ -6,11 +6,13 @@ import numpyro.distributions as dist
 import pytest
 from numpyro import deterministic, factor, param, plate, sample
 from numpyro.distributions import constraints
+from numpyro.infer.autoguide import AutoGuide as NumPyroAutoGuide
 from scipy.special import gammaln
 from seeds import EACH_SEED, SEEDS
 
 import taut
 from taut.infer import autoguide
+from taut.infer.autoguide.guide import AutoGuide as TautAutoGuide
 
 X = np.linspace(-1.0, 1.0, 30)
 Y = 1.0 + 2.0 * X + 0.5 * np.random.default_rng(0).normal(size=30)
@@ -354,6 +356,21 @@ def test_a_map_that_folds_over_while_it_is_fitted_is_not_trusted():
     (told,) = [f for f in found.findings if f.name == "guide" and f.level == "bad"]
     assert told.message.startswith("At the guide's fitted parameters s is 1 number made from 1")
     assert "whose determinant changes sign" in told.message
+
+
+@pytest.mark.parametrize("base", [NumPyroAutoGuide, TautAutoGuide])
+def test_an_autoguide_of_the_users_own_that_folds_over_is_not_trusted(base):
+    class FoldsLater(base):
+        def __call__(self, *args, **kwargs):
+            folds_later()
+            return {}
+
+        def sample_posterior(self, rng_key, params, *args, **kwargs):
+            raise NotImplementedError
+
+    found = fit(half_normal, guide=FoldsLater(half_normal))
+    assert found.trust == "not trusted"
+    assert any("whose determinant changes sign" in finding.message for finding in found.findings)
 
 
 def test_a_map_that_becomes_flat_while_it_is_fitted_is_not_trusted():

@@ -7,7 +7,7 @@ import jax
 from taut.checking.auxiliaries import left_over
 from taut.checking.change import find_change
 from taut.checking.flow import trace_flow
-from taut.checking.folds import Folds
+from taut.checking.folds import Folds, testable
 from taut.checking.noise import noise_problems
 from taut.checking.normalisation import factor_problems
 from taut.checking.problem import Problem
@@ -36,6 +36,20 @@ def as_finding(problem: Problem, level: str, where: str = "", name: str = "guide
     text = where + problem.found if where else problem.found[:1].upper() + problem.found[1:]
     advice = problem.fix if problem.severity != "note" else ""
     return Finding(name, NAN, NAN, level, f"{text}.", advice)
+
+
+def folds_of(guide: Call, model: Call) -> Folds | None:
+    """Return what tells whether the map of a guide that is not checked folds; None if it has none.
+
+    Args:
+        guide: with the arguments it is called with.
+        model: likewise.
+    """
+    key: Any = jax.random.key(0)
+    readings = read(guide, key), read(model, key)
+    change = find_change(*readings, trace_flow(guide, *readings, key))
+    foldable = change.computed and testable(readings[0], change)
+    return Folds(guide, readings[0], change) if foldable else None
 
 
 def fold_findings(folds: Folds, params: dict[str, Any]) -> tuple[Finding, ...]:

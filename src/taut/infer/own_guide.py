@@ -11,12 +11,13 @@ from taut._core.fingerprint import Watch, array_key, identity
 from taut._core.precision import native_dtype
 from taut.checking.check import examine
 from taut.checking.folds import Folds
+from taut.checking.running import Call
 from taut.diagnostics.finding import Finding
 from taut.guides.program import ProgramGuide
 from taut.infer.autoguide.guide import AutoGuide
 from taut.infer.formula_search import FormulaSearch
 from taut.infer.guide_call import GuideCall
-from taut.infer.guide_findings import as_finding, fold_findings
+from taut.infer.guide_findings import as_finding, fold_findings, folds_of
 from taut.infer.guide_program import GuideProgram
 from taut.infer.kept_priors import run_with_priors
 from taut.infer.program_search import ProgramSearch
@@ -25,6 +26,9 @@ from taut.predictive.calls import bound_call
 from taut.targets.target import ProgramStore, Target
 
 GUIDES_KEPT = 8
+
+# Autoguides of these are one to one.
+_LIBRARIES = ("numpyro", "taut")
 
 # Warnings that say q may not be the density its draws come from.
 _DOUBTFUL = ("auxiliary",)
@@ -111,7 +115,10 @@ def read_guide(target: Target, guide: Callable, prior_ok: Collection[str] = ()) 
 def _read(target: Target, guide: Callable, prior_ok: Collection[str], watch: Watch) -> OwnGuide:
     call = GuideCall(target, guide)
     if isinstance(guide, (AutoGuide, NumPyroAutoGuide)) and guide.model is call.given_model:
-        return OwnGuide(target, guide, (), False, None, watch)  # made from the model: it fits it
+        # Made from the model: it fits it. A class of the user's may still compute what it likes.
+        programs = (Call(f, call.args, call.kwargs) for f in (call.guide, call.model))
+        ours = type(guide).__module__.partition(".")[0] in _LIBRARIES
+        return OwnGuide(target, guide, (), False, None if ours else folds_of(*programs), watch)
     examined = examine(call.given_model, guide, call.args, call.kwargs, prior_ok)
     report = examined.report
     if any(problem.kind != "factor" for problem in report.errors):
