@@ -5,7 +5,8 @@ is the same without them, and `taut-full-rank` fits the family that NumPyro does
 
 Every run is a fresh process. Cold is the first fit after imports, tracing and compiling included;
 warm is the median of further fits of new data of the same shapes. NumPyro's fit is
-`SVI.run(..., 10_000)` with `AutoMultivariateNormal` and Adam 0.01. The runs alternate.
+`SVI.run(..., 10_000)` with `AutoMultivariateNormal` and Adam 0.01. The runs alternate, and each
+repeat has data of its own: how long chains are run differs from data to data.
 
     python benchmarks/speed.py --repeats 3
 """
@@ -22,8 +23,8 @@ ENGINES = ("taut", "taut-unchecked", "taut-full-rank", "numpyro-bar", "numpyro")
 WARM_FITS = 3
 
 
-def measure(engine: str, name: str) -> None:
-    """Time one engine in this process and print the seconds as JSON."""
+def measure(engine: str, name: str, first: int) -> None:
+    """Time one engine in this process, from data set `first` on; print the seconds as JSON."""
     import jax
     import numpyro
     from models import MODELS
@@ -48,7 +49,7 @@ def measure(engine: str, name: str) -> None:
         jax.block_until_ready(result.params)
 
     seconds = []
-    for seed in range(1 + WARM_FITS):
+    for seed in range(first, first + 1 + WARM_FITS):
         start = time.perf_counter()
         once(seed)
         seconds.append(time.perf_counter() - start)
@@ -59,17 +60,19 @@ def main() -> None:
     """Run the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        measure(*options.measure)
+        engine, name, first = options.measure
+        measure(engine, name, int(first))
         return
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for name in ("outliers", "hierarchy"):
         found = {engine: {"cold": [], "warm": []} for engine in ENGINES}
-        for _ in range(options.repeats):
+        for repeat in range(options.repeats):
             for engine in ENGINES:
-                command = [sys.executable, __file__, "--measure", engine, name]
+                first = str(repeat * (1 + WARM_FITS))
+                command = [sys.executable, __file__, "--measure", engine, name, first]
                 done = subprocess.run(
                     command, capture_output=True, text=True, check=True, env=environment
                 )
