@@ -3,6 +3,9 @@
 JAX differentiates, batches, lowers and compiles every operation of a model by itself, so one less
 is worth more here than when it runs. Scales are exponentials nearly everywhere, because latents are
 unconstrained: their logarithms are known, and dividing by them is multiplying.
+
+No rule changes more than rounding. So numbers that are added stay where they are: a date of which
+another was taken may be known to many more digits than their sum with anything else.
 """
 
 import dataclasses
@@ -230,42 +233,6 @@ def _sum(operation: _Operation) -> Any:
     return None
 
 
-def _constants_last(operation: _Operation) -> Any:
-    """As in (x + 1) + 2 and x + (y + 1): constants are added to each other, and last."""
-    first, second = operation.inputs
-    subtracts = operation.equation.primitive is sub_p
-    if not subtracts and operation.number(first) is not None:
-        first, second = second, first
-    number, sign = operation.number(second), -1.0 if subtracts else 1.0
-    if begun := _offset(operation, first):
-        if number is not None:
-            literal = operation.literal(begun[1] + sign * number)
-            return literal and operation.like(add_p, begun[0], literal)
-        total, constant = (begun[0], second), begun[1]
-    elif ended := _offset(operation, second):
-        total, constant = (first, ended[0]), sign * ended[1]
-    else:
-        return None
-    literal = operation.literal(constant)
-    whole = operation.like(operation.equation.primitive, *total)
-    return literal and operation.like(add_p, whole, literal)
-
-
-def _offset(operation: _Operation, atom: Any) -> tuple[Any, float] | None:
-    """Return what a constant is added to, and the constant; None if an atom is no such sum."""
-    source = operation.source(atom)
-    name = None if source is None else source.primitive.name
-    if source is None or name not in ("add", "sub") or not _same(atom.aval, operation.out):
-        return None
-    first, second = source.invars
-    if name == "add" and operation.number(first) is not None:
-        first, second = second, first
-    number = operation.number(second)
-    if number is None or not _same(first.aval, operation.out):
-        return None
-    return first, -number if name == "sub" else number
-
-
 def _outward(operation: _Operation) -> Any:
     """As in (-x) y and x / (-y): a sign goes where another may meet it."""
     for place, taken in enumerate(operation.inputs):
@@ -352,7 +319,7 @@ _OF_ALL_TYPES = (_unchanged, _first_power, _neutral, _positive)
 # What is tried on an operation, in this order.
 _RULES: dict[str, Sequence[Callable[[_Operation], Any]]] = {
     "abs": (_folded, _positive),
-    "add": (_folded, _neutral, _sum, _constants_last),
+    "add": (_folded, _neutral, _sum),
     "add_any": (_sum,),
     "broadcast_in_dim": (_unchanged,),
     "convert_element_type": (_unchanged, _folded),
@@ -368,7 +335,7 @@ _RULES: dict[str, Sequence[Callable[[_Operation], Any]]] = {
     "reshape": (_unchanged,),
     "sqrt": (_folded,),
     "squeeze": (_unchanged,),
-    "sub": (_folded, _neutral, _difference, _constants_last),
+    "sub": (_folded, _neutral, _difference),
 }
 
 

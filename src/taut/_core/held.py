@@ -40,7 +40,8 @@ class Constants:
             value: the constant.
         """
         number = _known(value)
-        key = None if number is None else (number.shape, number.dtype, number.tobytes())
+        aval: Any = variable.aval
+        key = None if number is None else (aval, number.tobytes())
         if key is not None and key in self._alike:
             return self._alike[key]
         held = Var(variable.aval)
@@ -60,7 +61,8 @@ class Constants:
         values = [self._value(atom) for atom in inputs]
         if out.size > _LARGEST or any(value is None for value in values):
             return None
-        value = np.asarray(make(equation.params, *values), out.dtype)
+        with np.errstate(over="ignore"):  # whole numbers go round, as JAX's do
+            value = np.asarray(make(equation.params, *values), out.dtype)
         return self.hold(equation.outvars[0], value) if value.shape == out.shape else None
 
     def _value(self, atom: Any) -> np.ndarray | None:
@@ -91,6 +93,11 @@ def _counted(params: dict[str, Any]) -> np.ndarray:
     return np.broadcast_to(np.arange(length).reshape(-1, *[1] * ahead), params["shape"])
 
 
+def _selected(params: dict[str, Any], which: np.ndarray, *cases: np.ndarray) -> np.ndarray:
+    chosen = np.clip(which.astype(int), 0, len(cases) - 1)
+    return np.take_along_axis(np.stack(cases), np.broadcast_to(chosen, (1, *cases[0].shape)), 0)[0]
+
+
 def _binary(function: Callable) -> Callable:
     return lambda params, first, second: function(first, second)
 
@@ -110,7 +117,7 @@ _MADE: dict[str, Callable] = {
     "ne": _binary(np.not_equal),
     "or": _binary(np.bitwise_or),
     "reshape": lambda params, value: value.reshape(params["new_sizes"]),
-    "select_n": lambda params, which, *cases: np.choose(which, cases),
+    "select_n": _selected,
     "squeeze": lambda params, value: value.squeeze(params["dimensions"]),
     "sub": _binary(np.subtract),
 }

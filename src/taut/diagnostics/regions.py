@@ -103,9 +103,10 @@ class _Gaussian:
     """A Gaussian of a mean (dim,) and a covariance (dim, dim)."""
 
     def __init__(self, mean: np.ndarray, covariance: np.ndarray):
-        dim = len(mean)
-        jitter = 1e-9 * np.trace(covariance) / dim
-        self.mean, self.root = mean, np.linalg.cholesky(covariance + jitter * np.eye(dim))
+        variances = np.diag(covariance)
+        # Coordinates may differ in scale as they like, or not move at all.
+        jitter = np.diag(1e-9 * np.where(variances > 0.0, variances, 1.0))
+        self.mean, self.root = mean, np.linalg.cholesky(covariance + jitter)
         self.log_det = float(np.log(np.diag(self.root)).sum())
 
     def squared(self, z: np.ndarray) -> np.ndarray:
