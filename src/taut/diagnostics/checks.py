@@ -230,6 +230,8 @@ def _run_chains(
         return chains
     monitor.progress.update("longer chains", gradients=monitor.gradients)
     longer = _look_beyond(guide, weighed, weights, hmc.persist(chains), monitor, rng)
+    if longer.region is not None and longer.region.known:
+        return longer
     return dataclasses.replace(longer, beyond=max(chains.beyond or 0.0, longer.beyond or 0.0))
 
 

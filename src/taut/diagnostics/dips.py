@@ -91,8 +91,8 @@ def dip_finding(beyond: float, region: Region | None) -> Finding:
     if region is not None and region.known:
         share, error = region.mass
         text = (
-            f"{100 * beyond:.2g} % of the draws lie beyond a dip of the density, as many as "
-            f"should. Around there are {100 * region.drawn:.2g} % of them, and by importance "
+            f"{100 * beyond:.2g} % of the draws lie beyond a dip of the density, as many as there "
+            f"should be: {100 * region.drawn:.2g} % of them are around there, and by importance "
             f"sampling {100 * share:.2g} ± {100 * error:.1g} % of the mass."
         )
         off = abs(share - region.drawn) + error

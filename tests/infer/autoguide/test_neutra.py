@@ -21,7 +21,9 @@ def model(y):
     numpyro.sample("y", dist.Normal(mu.sum(), scale).expand([4]).to_event(1), obs=y)
 
 
-@pytest.mark.parametrize("kind", ["AutoMultivariateNormal", "AutoIAFNormal"])
+@pytest.mark.parametrize(
+    "kind", ["AutoMultivariateNormal", pytest.param("AutoIAFNormal", marks=pytest.mark.slow)]
+)
 def test_nuts_walks_in_the_coordinates_of_a_guide(kind):
     guide = getattr(autoguide, kind)(model)
     svi = SVI(model, guide, optim.Adam(0.01), Trace_ELBO())
