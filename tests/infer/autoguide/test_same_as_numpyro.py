@@ -76,8 +76,11 @@ def _params(library, case, **options):
     (model, args, kwargs), _ = CASES[case]
     guide = _guide(library, case, **options)
     svi = SVI(model, guide, optim.Adam(0.01), Trace_ELBO())
-    # NumPyro's guides keep what they see in their first call, which must not be traced.
-    init = run_once(svi.init) if library is ours else svi.init
+    init = svi.init
+    if library is ours:
+        # Those of NumPyro keep what they see in their first call, which must not be traced.
+        guide.setup(*args, **kwargs)
+        init = run_once(svi.init)
     return guide, svi.get_params(init(random.key(0), *args, **kwargs))
 
 
