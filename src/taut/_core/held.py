@@ -13,6 +13,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import JaxprEqn, Literal, Var
 
+from taut._core.numpy_operations import numpy_operation
+
 # Numbers of the largest constant that is computed or compared: it is written into the program.
 _LARGEST = 2**14
 
@@ -54,7 +56,7 @@ class Constants:
 
     def computed(self, equation: JaxprEqn, inputs: Sequence[Any]) -> Var | None:
         """Return the variable of an operation's result, if it is a constant."""
-        make = _MADE.get(equation.primitive.name)
+        make = _operation(equation)
         if make is None:
             return None
         out: Any = equation.outvars[0].aval
@@ -62,7 +64,7 @@ class Constants:
         if out.size > _LARGEST or any(value is None for value in values):
             return None
         with np.errstate(over="ignore"):  # whole numbers go round, as JAX's do
-            value = np.asarray(make(equation.params, *values), out.dtype)
+            value = np.asarray(make(*values), out.dtype)
         return self.hold(equation.outvars[0], value) if value.shape == out.shape else None
 
     def _value(self, atom: Any) -> np.ndarray | None:
@@ -81,43 +83,22 @@ def _known(value: Any) -> np.ndarray | None:
     return np.asarray(value)
 
 
-def _spread(params: dict[str, Any], value: np.ndarray) -> np.ndarray:
-    shape = np.ones(len(params["shape"]), int)
-    shape[list(params["broadcast_dimensions"])] = value.shape
-    return np.broadcast_to(value.reshape(shape), params["shape"])
+def _operation(equation: JaxprEqn) -> Callable | None:
+    """Return what makes a result of its operands' values; None where that is not known exactly."""
+    name, params = equation.primitive.name, equation.params
+    if name == "iota":
+        return lambda: _counted(params["shape"], params["dimension"])
+    if name == "select_n":
+        return _selected
+    return None if name == "gather" else numpy_operation(equation)
 
 
-def _counted(params: dict[str, Any]) -> np.ndarray:
-    length = params["shape"][params["dimension"]]
-    ahead = len(params["shape"]) - params["dimension"] - 1
-    return np.broadcast_to(np.arange(length).reshape(-1, *[1] * ahead), params["shape"])
-
-
-def _selected(params: dict[str, Any], which: np.ndarray, *cases: np.ndarray) -> np.ndarray:
+def _selected(which: np.ndarray, *cases: np.ndarray) -> np.ndarray:
+    """Select as JAX does, which takes the nearest case where there is none of that number."""
     chosen = np.clip(which.astype(int), 0, len(cases) - 1)
     return np.take_along_axis(np.stack(cases), np.broadcast_to(chosen, (1, *cases[0].shape)), 0)[0]
 
 
-def _binary(function: Callable) -> Callable:
-    return lambda params, first, second: function(first, second)
-
-
-# Operations of whole numbers and tests; none that rounds.
-_MADE: dict[str, Callable] = {
-    "add": _binary(np.add),
-    "and": _binary(np.bitwise_and),
-    "broadcast_in_dim": _spread,
-    "convert_element_type": lambda params, value: value.astype(params["new_dtype"]),
-    "eq": _binary(np.equal),
-    "ge": _binary(np.greater_equal),
-    "gt": _binary(np.greater),
-    "iota": _counted,
-    "le": _binary(np.less_equal),
-    "lt": _binary(np.less),
-    "ne": _binary(np.not_equal),
-    "or": _binary(np.bitwise_or),
-    "reshape": lambda params, value: value.reshape(params["new_sizes"]),
-    "select_n": _selected,
-    "squeeze": lambda params, value: value.squeeze(params["dimensions"]),
-    "sub": _binary(np.subtract),
-}
+def _counted(shape: tuple[int, ...], axis: int) -> np.ndarray:
+    along = [length if i == axis else 1 for i, length in enumerate(shape)]
+    return np.broadcast_to(np.arange(shape[axis]).reshape(along), shape)

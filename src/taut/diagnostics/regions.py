@@ -13,7 +13,8 @@ from jaxtyping import Float
 
 from taut.diagnostics.finding import HARMLESS_MASS
 from taut.diagnostics.psis import Weights, importance_weights
-from taut.guides.guide import Guide
+from taut.guides.full_rank import FullRankNormal
+from taut.guides.guide import LOG_2PI, Guide
 from taut.objectives.matched_elbo import Batch
 from taut.posterior.draws import Draws
 
@@ -85,7 +86,7 @@ def weigh_region(
     # Where the guide's density overflows there is none of it.
     log_guide = np.log1p(-share) + np.nan_to_num(log_q, nan=-np.inf)
     ratios = log_p - np.logaddexp(log_guide, np.log(share) + log_local)
-    main = _Gaussian(states.mean(axis=0), everywhere)
+    main = _gaussian(states.mean(axis=0), everywhere)
     inside = log_local > main.log_prob(z)
     raw = np.exp(ratios - ratios.max())
     raw /= raw.sum()
@@ -99,37 +100,33 @@ def weigh_region(
     return Region((mass, error), drawn, together.k_hat <= together.k_threshold)
 
 
-class _Gaussian:
-    """A Gaussian of a mean (dim,) and a covariance (dim, dim)."""
-
-    def __init__(self, mean: np.ndarray, covariance: np.ndarray):
-        variances = np.diag(covariance)
-        # Coordinates may differ in scale as they like, or not move at all.
-        jitter = np.diag(1e-9 * np.where(variances > 0.0, variances, 1.0))
-        self.mean, self.root = mean, np.linalg.cholesky(covariance + jitter)
-        self.log_det = float(np.log(np.diag(self.root)).sum())
-
-    def squared(self, z: np.ndarray) -> np.ndarray:
-        """Return squared distances from the mean, in its own units (n,)."""
-        return (np.linalg.solve(self.root, (z - self.mean).T) ** 2).sum(axis=0)
-
-    def log_prob(self, z: np.ndarray) -> np.ndarray:
-        """Return log densities (n,) of points (n, dim)."""
-        return -0.5 * (self.squared(z) + len(self.mean) * math.log(2.0 * math.pi)) - self.log_det
+def _gaussian(mean: np.ndarray, covariance: np.ndarray) -> FullRankNormal:
+    variances = np.diag(covariance)
+    # Coordinates may differ in scale as they like, or not move at all.
+    jitter = np.diag(1e-9 * np.where(variances > 0.0, variances, 1.0))
+    return FullRankNormal(mean, np.linalg.cholesky(covariance + jitter))
 
 
-class _StudentT(_Gaussian):
+class _StudentT:
     """A Student t distribution of a location (dim,) and a squared scale (dim, dim)."""
+
+    def __init__(self, location: np.ndarray, scale: np.ndarray):
+        self._normal = _gaussian(location, scale)
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Return draws (count, dim)."""
-        noise = rng.standard_normal((count, len(self.mean)))
+        noise = rng.standard_normal((count, self._normal.dim))
         stretch = np.sqrt(FREEDOM / rng.chisquare(FREEDOM, count))
-        return self.mean + stretch[:, None] * (noise @ self.root.T)
+        return self._normal.transform(stretch[:, None] * noise)
+
+    def squared(self, z: np.ndarray) -> np.ndarray:
+        """Return squared distances from the location, in its own units (n,)."""
+        return self._normal.dim - 2.0 * (self._normal.log_prob(z) + self._normal.entropy())
 
     def log_prob(self, z: np.ndarray) -> np.ndarray:
         """Return log densities (n,) of points (n, dim)."""
-        dim = len(self.mean)
+        dim = self._normal.dim
+        log_det = self._normal.entropy() - 0.5 * dim * (1.0 + LOG_2PI)
         whole = math.lgamma(0.5 * (FREEDOM + dim)) - math.lgamma(0.5 * FREEDOM)
-        whole -= 0.5 * dim * math.log(FREEDOM * math.pi) + self.log_det
+        whole -= 0.5 * dim * math.log(FREEDOM * math.pi) + log_det
         return whole - 0.5 * (FREEDOM + dim) * np.log1p(self.squared(z) / FREEDOM)
