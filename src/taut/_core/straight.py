@@ -138,8 +138,9 @@ class _Walk:
         if not isinstance(made, Made):
             return made
         inputs = [self._make(each, equation) for each in made.inputs]
+        primitive, outvars = made.primitive, [Var(made.aval)]
         new = equation.replace(
-            primitive=made.primitive, outvars=[Var(made.aval)], params=made.params
+            primitive=primitive, invars=inputs, outvars=outvars, params=made.params
         )
         return self._results(new, inputs)[0]
 
